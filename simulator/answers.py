@@ -1,0 +1,44 @@
+"""What a service answers, and what may befall the answer on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import orjson
+
+JSON = ("content-type", "application/json; charset=utf-8")
+
+# Fates: what happens instead of a normal answer.
+STALL = "stall"  # never answered; ends when the client gives up
+RESET = "reset"  # the connection is cut
+
+
+class Headers(Protocol):
+    """Request headers; names are lower case."""
+
+    def get(self, key: str, default: str | None = None, /) -> str | None: ...
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    delay: float = 0.0  # seconds before it is sent
+    fate: str = ""
+
+
+class Refusal(Exception):
+    """A check failed. `code` is the provider's own word for it."""
+
+    def __init__(self, status: int, code: str, message: str = "", field: str = "") -> None:
+        super().__init__(code)
+        self.status, self.code, self.message, self.field = status, code, message or code, field
+
+
+STALLED = Answer(0, [], fate=STALL)
+CUT = Answer(0, [], fate=RESET)
+
+
+def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, [JSON, *(headers or {}).items()], orjson.dumps(value))
