@@ -1,0 +1,272 @@
+"""Django settings. What differs between installations comes from the environment: config/env.py."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from psycopg.conninfo import conninfo_to_dict
+
+from config import embedded, env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENV = env.load(os.environ)
+SERVICES = embedded.services(ENV)
+
+DEBUG = ENV.debug
+SECRET_KEY = ENV.secret_key
+FIELD_ENCRYPTION_KEYS = ENV.field_encryption_keys
+ALLOWED_HOSTS = list(ENV.allowed_hosts)
+DATABASE_URL = SERVICES.database_url
+REDIS_URL = SERVICES.redis_url
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "tenants",
+    "devices",
+    "notifications",
+    "campaigns",
+    "simulator",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database(url: str) -> dict[str, object]:
+    """A libpq URL (PostgreSQL docs, "Connection URIs") as Django's dict."""
+    parts = conninfo_to_dict(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", ""),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": str(parts.pop("port", "")),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        # Hot statements are planned once per connection; needs a session-pooling pgbouncer, or one
+        # from 1.21 on with max_prepared_statements.
+        "OPTIONS": {**parts, "prepare_threshold": 3, "server_side_binding": True},
+    }
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = ENV.data_dir / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Served straight from the packages: a fresh clone needs no collectstatic step.
+WHITENOISE_USE_FINDERS = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("admin:login")
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.is_production
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.is_production else None
+SECURE_SSL_REDIRECT = ENV.is_production
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = 31_536_000 if ENV.is_production else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENV.is_production
+X_FRAME_OPTIONS = "DENY"
+# Imports are streamed to disk, never held in memory.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.BearerKey"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["config.json.Renderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.json.Parser"],
+    "DEFAULT_SCHEMA_CLASS": "config.openapi.Schema",
+    "EXCEPTION_HANDLER": "config.problems.handler",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Carillon",
+    "DESCRIPTION": "Register devices, send notifications, see what became of every one of them.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+}
+
+CELERY_BROKER_URL = ENV.broker_url or embedded.broker_url(REDIS_URL)
+
+# --- Delivery -------------------------------------------------------------------------------
+
+APNS_URL = ENV.apns_url
+APNS_SANDBOX_URL = ENV.apns_sandbox_url
+FCM_URL = ENV.fcm_url
+PROVIDER_CA_FILE = ENV.provider_ca_file
+WEBPUSH_ALLOWED_HOSTS = ENV.webpush_allowed_hosts
+
+# Recipients a killed sender process can leave unknowable (law 3), all lanes together.
+SENDER_BUDGET = 500
+# Of which one lane may hold this share, so that a stalled provider cannot hold the process.
+SENDER_LANE_SHARE = 0.6
+BATCH_SIZE = 100
+# Longer than any provider's timeout: a live sender never loses a batch to the reaper.
+LEASE_SECONDS = 60
+SHARD_SIZE = 100_000
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "config.logs.formatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django.server": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
+    },
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Carillon",
+    "SITE_HEADER": "Carillon",
+    "SITE_SYMBOL": "notifications_active",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("console.css")],
+    "SCRIPTS": [lambda request: static("console.js")],
+    "COLORS": {
+        "primary": {
+            "50": "#f0fdfa",
+            "100": "#ccfbf1",
+            "200": "#99f6e4",
+            "300": "#5eead4",
+            "400": "#2dd4bf",
+            "500": "#14b8a6",
+            "600": "#0d9488",
+            "700": "#0f766e",
+            "800": "#115e59",
+            "900": "#134e4a",
+            "950": "#042f2e",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "navigation": [
+            {
+                "title": "Messages",
+                "items": [
+                    {
+                        "title": "Campaigns",
+                        "icon": "campaign",
+                        "link": reverse_lazy("admin:campaigns_campaign_changelist"),
+                    },
+                    {
+                        "title": "Notifications",
+                        "icon": "send",
+                        "link": reverse_lazy("admin:notifications_notification_changelist"),
+                    },
+                    {
+                        "title": "Deliveries",
+                        "icon": "receipt_long",
+                        "link": reverse_lazy("admin:notifications_delivery_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Audience",
+                "items": [
+                    {
+                        "title": "Subscribers",
+                        "icon": "group",
+                        "link": reverse_lazy("admin:devices_subscriber_changelist"),
+                    },
+                    {
+                        "title": "Devices",
+                        "icon": "smartphone",
+                        "link": reverse_lazy("admin:devices_device_changelist"),
+                    },
+                    {
+                        "title": "Categories",
+                        "icon": "category",
+                        "link": reverse_lazy("admin:devices_category_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Workspace",
+                "items": [
+                    {
+                        "title": "Applications",
+                        "icon": "apps",
+                        "link": reverse_lazy("admin:tenants_application_changelist"),
+                    },
+                    {
+                        "title": "Credentials",
+                        "icon": "vpn_key",
+                        "link": reverse_lazy("admin:tenants_credential_changelist"),
+                    },
+                    {
+                        "title": "API keys",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:tenants_apikey_changelist"),
+                    },
+                    {"title": "Staff", "icon": "badge", "link": reverse_lazy("admin:auth_user_changelist")},
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,90 @@
+"""What the clock calls: fixed ticks, each safe to run twice, late, or not at all for a while."""
+
+from __future__ import annotations
+
+import structlog
+from django.db import connection, transaction
+from django.utils import timezone
+
+from notifications.models import Notification, Shard
+from notifications.pipeline import accept, cancel, partitions, reap, wake
+
+log = structlog.get_logger(__name__)
+
+Status = Notification.Status
+
+
+def start_due() -> None:
+    """Begin what was scheduled for now."""
+    due = Notification.objects.filter(status=Status.SCHEDULED, send_at__lte=timezone.now()).order_by("send_at")
+    for id in due.values_list("id", flat=True)[:500]:
+        _start(id)
+
+
+def _start(id: object) -> None:
+    with transaction.atomic():
+        notification = (
+            Notification.objects.select_for_update(of=("self",), skip_locked=True)
+            .select_related("category")
+            .filter(id=id, status=Status.SCHEDULED)
+            .first()
+        )
+        if notification is None:
+            return
+        if "all" in notification.audience:
+            notification.status = Status.FANNING_OUT
+            notification.save(update_fields=["status"])
+            accept.start(notification)
+        else:
+            resolved = accept.resolve(notification)
+            notification.status = Status.SENDING
+            notification.recipient_count = resolved.recipients.get(notification.id, 0)
+            notification.save(update_fields=["status", "recipient_count"])
+            transaction.on_commit(lambda: wake.lanes(resolved.lanes))
+
+
+def wake_shards() -> None:
+    """Ask again for shards whose message was lost."""
+    wake.fan_out(
+        Shard.objects.filter(done_at__isnull=True, notification__status=Status.FANNING_OUT)
+        .order_by("notification_id", "number")
+        .values_list("id", flat=True)[:100]
+    )
+
+
+FINISH = """
+    UPDATE notifications_notification n SET status = 'done', finished_at = now()
+    WHERE n.status IN ('sending', 'fanning_out')
+        AND NOT EXISTS (SELECT FROM notifications_shard s WHERE s.notification_id = n.id AND s.done_at IS NULL)
+        AND NOT EXISTS (SELECT FROM notifications_batch b WHERE b.notification_id = n.id)
+"""
+
+
+def finish() -> None:
+    """Completion is derived: a notification with no open shard and no batch is done."""
+    with connection.cursor() as cursor:
+        cursor.execute(FINISH)
+
+
+def settle_cancelled() -> None:
+    """Retries that came back after their notification was cancelled."""
+    cancelled = Notification.objects.raw(
+        "SELECT DISTINCT n.id FROM notifications_batch b JOIN notifications_notification n"
+        " ON n.id = b.notification_id WHERE n.status = 'cancelled' AND b.status <> 'sending'"
+    )
+    for notification in cancelled:
+        cancel.open_batches(notification.id)
+
+
+def reap_dead() -> None:
+    """Settle what dead senders left behind."""
+    for lane, is_sent_again, count in reap.expired_leases():
+        log.warning("sender_died", action="reap.settled", lane=lane, sent_again=is_sent_again, recipients=count)
+        if is_sent_again:
+            wake.lanes([lane])
+
+
+def make_partitions() -> None:
+    """Keep the ledger's partitions ahead of the calendar."""
+    for name in partitions.ensure():
+        log.info("partition_made", action="partitions.made", partition=name)

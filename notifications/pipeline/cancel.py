@@ -1,0 +1,42 @@
+"""Stop a notification: what waits is recorded as cancelled, what is being sent ends by itself."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import connection
+
+# The first lock stops the senders (they skip locked batches); the rest of the statement is bookkeeping.
+CANCEL = """
+    WITH open AS (
+        SELECT id FROM notifications_batch
+        WHERE notification_id = %(id)s AND status <> 'sending' FOR UPDATE
+    ),
+    taken AS (
+        DELETE FROM notifications_batch b USING open WHERE b.id = open.id
+        RETURNING b.application_id, b.lane, b.device_ids, b.attempt
+    ),
+    logged AS (
+        INSERT INTO notifications_delivery
+            (at, application_id, notification_id, device_id, subscriber_id, lane, outcome, reason, attempt,
+             provider_id, detail)
+        SELECT now(), t.application_id, %(id)s, r.device_id, d.subscriber_id, t.lane, 'cancelled', 'cancelled',
+            t.attempt - 1, '', ''
+        FROM taken t CROSS JOIN LATERAL unnest(t.device_ids) AS r (device_id)
+        LEFT JOIN devices_device d ON d.id = r.device_id
+    ),
+    counted AS (SELECT coalesce(sum(cardinality(device_ids)), 0) AS n FROM taken),
+    tallied AS (
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
+        SELECT %(id)s, 0, 'cancelled', 'cancelled', n FROM counted WHERE n > 0
+        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+    )
+    SELECT n FROM counted
+"""
+
+
+def open_batches(notification_id: UUID) -> int:
+    """Settle what is not being sent just now; recipients cancelled. Call again for what comes back as a retry."""
+    with connection.cursor() as cursor:
+        cursor.execute(CANCEL, {"id": notification_id})
+        return cursor.fetchone()[0]

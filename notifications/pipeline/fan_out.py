@@ -1,0 +1,233 @@
+"""Audience → policy → batches: one SQL statement for a listed audience or a shard of a large one.
+
+Suppressed recipients are recorded by the same statement, so that what is resolved is accounted for
+from its first moment (law 2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from notifications import lanes
+from notifications.models import Notification, Shard
+from notifications.pipeline import policy, wake
+from tenants import selectors as tenants
+
+# How far apart the turns of a notification's batches are. The slower this pace is against the real
+# one, the sooner a small notification gets past a large one that started before it.
+TURN = "interval '250 milliseconds'"
+
+LISTED_SUBSCRIBERS = """
+    SELECT a.notification_id, s.id AS subscriber_id, d.id AS device_id, a.address AS asked,
+        CASE WHEN s.id IS NULL THEN 'unknown_subscriber' WHEN d.id IS NULL THEN 'no_device' END AS unreachable
+    FROM unnest(%(notifications)s::uuid[], %(addresses)s::text[]) AS a (notification_id, address)
+    LEFT JOIN devices_subscriber s ON s.application_id = %(application)s AND s.external_id = a.address
+    LEFT JOIN devices_device d ON d.subscriber_id = s.id AND d.retired_at IS NULL
+"""
+
+LISTED_DEVICES = """
+    SELECT a.notification_id, d.subscriber_id, d.id AS device_id, a.address AS asked,
+        CASE WHEN d.id IS NULL THEN 'unknown_device' END AS unreachable
+    FROM unnest(%(notifications)s::uuid[], %(addresses)s::text[]) AS a (notification_id, address)
+    LEFT JOIN devices_device d ON d.application_id = %(application)s AND d.public_id = a.address::uuid
+"""
+
+IN_SHARD = """
+    SELECT %(notification)s::uuid AS notification_id, d.subscriber_id, d.id AS device_id,
+        NULL::text AS asked, NULL::text AS unreachable
+    FROM devices_device d
+    LEFT JOIN devices_subscriber s ON s.id = d.subscriber_id
+    WHERE d.application_id = %(application)s AND d.retired_at IS NULL
+        AND d.id >= %(lower)s AND d.id < %(upper)s
+        AND (%(platforms)s::text[] IS NULL OR d.platform = ANY (%(platforms)s))
+        AND (%(attribute)s::text IS NULL OR s.attributes ->> %(attribute)s = %(value)s)
+"""
+
+RESOLVE = f"""
+    WITH audience AS MATERIALIZED ({{audience}}),
+    judged AS MATERIALIZED (
+        SELECT a.notification_id, a.subscriber_id, a.device_id, a.asked, l.lane,
+            coalesce(a.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason
+        FROM audience a
+        LEFT JOIN devices_device d ON d.id = a.device_id
+        {policy.JOIN_CONSENT}
+        LEFT JOIN unnest(%(platforms_of_lanes)s::text[], %(lanes)s::text[]) AS l (platform, lane)
+            ON l.platform = d.platform
+    ),
+    numbered AS (
+        SELECT notification_id, lane, device_id,
+            (row_number() OVER (PARTITION BY notification_id, lane ORDER BY device_id) - 1) / %(batch_size)s AS part
+        FROM judged WHERE reason IS NULL
+    ),
+    batches AS (
+        INSERT INTO notifications_batch
+            (application_id, notification_id, lane, status, device_ids, attempt, due_at, turn_at)
+        SELECT %(application)s, notification_id, lane, 'ready', array_agg(device_id), 1, now(),
+            now() + (%(first_turn)s + part) * {TURN}
+        FROM numbered GROUP BY notification_id, lane, part
+    ),
+    suppressed AS (
+        INSERT INTO notifications_delivery
+            (at, application_id, notification_id, device_id, subscriber_id, lane, outcome, reason, attempt,
+             provider_id, detail)
+        SELECT now(), %(application)s, notification_id, device_id, subscriber_id, coalesce(lane, ''),
+            'suppressed', reason, 0, '', coalesce(asked, '')
+        FROM judged WHERE reason IS NOT NULL
+    ),
+    tallied AS (
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
+        SELECT notification_id, %(slot)s, 'suppressed', reason, count(*)
+        FROM judged WHERE reason IS NOT NULL GROUP BY notification_id, reason
+        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+    )
+    SELECT notification_id, count(*), array_agg(DISTINCT lane) FILTER (WHERE reason IS NULL)
+    FROM judged GROUP BY notification_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """recipients: how many each notification has. lanes: where their batches wait."""
+
+    recipients: dict[UUID, int]
+    lanes: set[str]
+
+
+def listed(
+    kind: str, pairs: Sequence[tuple[UUID, str]], *, application_id: int, category_id: int, lane_kind: str
+) -> Resolved:
+    """Resolve listed audiences of one category in the caller's transaction.
+
+    kind: "subscribers" (external ids) or "devices" (public ids). pairs: (notification, address), no
+    address twice in a notification.
+    """
+    source = LISTED_SUBSCRIBERS if kind == "subscribers" else LISTED_DEVICES
+    audience = {
+        "notifications": [notification for notification, _ in pairs],
+        "addresses": [address for _, address in pairs],
+    }
+    return _resolve(
+        source, audience, application_id=application_id, category_id=category_id, lane_kind=lane_kind
+    )
+
+
+def shards(notification: Notification) -> list[Shard]:
+    """The ranges of one fan-out, unsaved. The upper bound is frozen here: who registers later is not in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT min(id), max(id) FROM devices_device WHERE application_id = %s AND retired_at IS NULL",
+            [notification.application_id],
+        )
+        first, last = cursor.fetchone()
+    if first is None:
+        return []
+    size = settings.SHARD_SIZE
+    return [
+        Shard(notification=notification, number=number, lower=lower, upper=min(lower + size, last + 1))
+        for number, lower in enumerate(range(first, last + 1, size))
+    ]
+
+
+class Cancelled(Exception):
+    """The notification was cancelled while a shard of it was being resolved; the shard is rolled back."""
+
+
+def shard(shard_id: int) -> None:
+    """Turn one shard into batches. Running it again, or twice at once, changes nothing."""
+    with contextlib.suppress(Cancelled), transaction.atomic():
+        row = (
+            Shard.objects.select_for_update(of=("self",))
+            .select_related("notification__category")
+            .filter(id=shard_id, done_at__isnull=True)
+            .first()
+        )
+        if row is None or row.notification.status != Notification.Status.FANNING_OUT:
+            return
+        resolved = _resolve_shard(row)
+        _close(row, resolved.recipients.get(row.notification_id, 0))
+        transaction.on_commit(lambda: wake.lanes(resolved.lanes))
+
+
+def _resolve_shard(row: Shard) -> Resolved:
+    notification = row.notification
+    filters = notification.audience
+    attribute = filters.get("attribute") or {}
+    audience = {
+        "notification": notification.id,
+        "lower": row.lower,
+        "upper": row.upper,
+        "platforms": filters.get("platforms"),
+        "attribute": attribute.get("name"),
+        "value": attribute.get("value"),
+    }
+    return _resolve(
+        IN_SHARD,
+        audience,
+        application_id=notification.application_id,
+        category_id=notification.category_id,
+        lane_kind=lanes.kind_of(category_kind=notification.category.kind, is_mass=True),
+        first_turn=row.number * settings.SHARD_SIZE // settings.BATCH_SIZE,
+        slot=row.number % 8,
+    )
+
+
+def _close(row: Shard, recipients: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE notifications_shard SET done_at = now(), recipient_count = %s WHERE id = %s",
+            [recipients, row.id],
+        )
+        cursor.execute(
+            """
+            UPDATE notifications_notification SET recipient_count = recipient_count + %s,
+                status = CASE WHEN EXISTS (
+                    SELECT FROM notifications_shard
+                    WHERE notification_id = %s AND done_at IS NULL
+                ) THEN status ELSE 'sending' END
+            WHERE id = %s AND status = 'fanning_out'
+            """,
+            [recipients, row.notification_id, row.notification_id],
+        )
+        if not cursor.rowcount:
+            raise Cancelled
+
+
+def _resolve(
+    source: str,
+    audience: dict[str, Any],
+    *,
+    application_id: int,
+    category_id: int,
+    lane_kind: str,
+    first_turn: int = 0,
+    slot: int = 0,
+) -> Resolved:
+    lane_of = lanes.lanes_of(lane_kind, tenants.configured_providers(application_id))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            RESOLVE.format(audience=source),
+            {
+                **audience,
+                "application": application_id,
+                "category": category_id,
+                "platforms_of_lanes": list(lane_of),
+                "lanes": list(lane_of.values()),
+                "batch_size": settings.BATCH_SIZE,
+                "first_turn": first_turn,
+                "slot": slot,
+            },
+        )
+        rows = cursor.fetchall()
+    return Resolved(
+        recipients={notification: count for notification, count, _ in rows},
+        lanes={lane for _, _, found in rows for lane in found or ()},
+    )
+
+

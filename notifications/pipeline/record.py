@@ -1,0 +1,253 @@
+"""Write down what came of a claim: ledger lines, counts, retired devices, retries, and the batch itself,
+in one transaction. A batch that another took over meanwhile (its lease ran out) is left to the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from psycopg import AsyncConnection
+
+from notifications.models import Delivery
+from notifications.pipeline import claim, retry
+from notifications.pipeline.claim import Batch
+from notifications.pipeline.load import Content
+from notifications.providers.base import Backoff, Outcome, Result
+
+log = structlog.get_logger(__name__)
+
+# Spreads the increments of concurrent senders over rows; readers sum.
+SLOTS = 16
+
+Final = Delivery.Outcome
+
+
+@dataclass(slots=True)
+class Entries:
+    """What one flush will write, gathered per batch."""
+
+    lines: list[str] = field(default_factory=list)
+    tallies: Counter[tuple[UUID, str, str]] = field(default_factory=Counter)
+    retired: list[tuple[int, str, datetime]] = field(default_factory=list)
+    environments: dict[int, str] = field(default_factory=dict)
+    # (application, notification, attempt, due) → devices
+    retries: defaultdict[tuple[int, UUID, int, datetime], list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+
+SETTLE = """
+    WITH given AS (
+        SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(left)s::text[]) AS g (id, claim, left_over)
+    ),
+    deleted AS (
+        DELETE FROM notifications_batch b USING given g
+        WHERE b.id = g.id AND b.claim = g.claim AND g.left_over = '{}' RETURNING b.id
+    ),
+    shrunk AS (
+        UPDATE notifications_batch b SET device_ids = g.left_over::bigint[] FROM given g
+        WHERE b.id = g.id AND b.claim = g.claim AND g.left_over <> '{}' RETURNING b.id
+    )
+    SELECT id FROM deleted UNION ALL SELECT id FROM shrunk
+"""
+
+COPY = """
+    COPY notifications_delivery (at, application_id, notification_id, device_id, subscriber_id, lane, outcome,
+        reason, attempt, provider_id, detail) FROM STDIN
+"""
+
+TALLY = """
+    INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
+    SELECT n, %(slot)s, o, r, c
+    FROM unnest(%(notifications)s::uuid[], %(outcomes)s::text[], %(reasons)s::text[], %(counts)s::bigint[])
+        AS g (n, o, r, c)
+    ORDER BY n, o, r
+    ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+"""
+
+RETIRE = """
+    UPDATE devices_device d SET retired_at = now(), retired_reason = g.reason
+    FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
+    WHERE d.id = g.id AND d.retired_at IS NULL AND d.registered_at < g.before
+"""
+
+LEARN_ENVIRONMENT = """
+    UPDATE devices_device d SET environment = g.environment
+    FROM unnest(%(ids)s::bigint[], %(environments)s::text[]) AS g (id, environment)
+    WHERE d.id = g.id AND d.environment = ''
+"""
+
+RETRY = """
+    INSERT INTO notifications_batch
+        (application_id, notification_id, lane, status, device_ids, attempt, due_at, turn_at)
+    SELECT application_id, notification_id, %(lane)s, 'waiting', devices::bigint[], attempt, due_at, due_at
+    FROM unnest(%(applications)s::bigint[], %(notifications)s::uuid[], %(attempts)s::int[],
+        %(dues)s::timestamptz[], %(devices)s::text[])
+        AS g (application_id, notification_id, attempt, due_at, devices)
+"""
+
+
+async def results(
+    connection: AsyncConnection,
+    lane: str,
+    batches: Sequence[Batch],
+    contents: Mapping[UUID, Content],
+    backoff: Backoff,
+) -> None:
+    """Settle the results gathered in `batches`, in the caller's transaction. Idempotent per claim: a batch is
+    settled only while it still is this claim's."""
+    owned = await _settle(connection, batches)
+    now = datetime.now(UTC)
+    entries = Entries()
+    for batch in batches:
+        if batch.id in owned:
+            _enter(entries, lane, batch, contents[batch.notification_id], backoff, now)
+        else:
+            log.warning("batch_lost", action="record.lost", batch=batch.id, results=len(batch.flushing))
+    await _write(connection, lane, entries)
+
+
+async def _settle(connection: AsyncConnection, batches: Sequence[Batch]) -> set[int]:
+    left = [_array(batch.left_over()) for batch in batches]
+    cursor = await connection.execute(
+        SETTLE,
+        {"ids": [b.id for b in batches], "claims": [b.claim for b in batches], "left": left},
+    )
+    return {id for (id,) in await cursor.fetchall()}
+
+
+def _enter(
+    entries: Entries, lane: str, batch: Batch, content: Content, backoff: Backoff, now: datetime
+) -> None:
+    prefix = f"{now.isoformat()}\t{batch.application_id}\t{batch.notification_id}\t"
+    for result in batch.flushing:
+        if result.outcome == claim.HELD and _put_back(entries, result, batch, content, now):
+            continue
+        outcome, reason = _judge(entries, result, batch, content, backoff, now)
+        subscriber = batch.subscribers.get(result.device_id)
+        entries.lines.append(
+            f"{prefix}{result.device_id}\t{subscriber if subscriber is not None else NULL}\t{lane}\t{outcome}\t"
+            f"{_text(reason)}\t{batch.attempt}\t{_text(result.provider_id)}\t{_text(result.detail)}\n"
+        )
+        if outcome not in Delivery.NOT_FINAL:
+            entries.tallies[batch.notification_id, outcome, reason] += 1
+
+
+def _judge(
+    entries: Entries, result: Result, batch: Batch, content: Content, backoff: Backoff, now: datetime
+) -> tuple[str, str]:
+    """The ledger's outcome for a result, and what else follows from it."""
+    outcome, reason = result.outcome, result.reason
+    if result.environment:
+        entries.environments[result.device_id] = result.environment
+    if outcome is Outcome.UNREGISTERED:
+        before = batch.claimed_at
+        if result.retired_since:
+            before = min(before, datetime.fromtimestamp(result.retired_since, UTC))
+        entries.retired.append((result.device_id, reason, before))
+    elif outcome is Outcome.RETRY:
+        return _again(entries, Final.RETRY, result, batch, content, backoff, now)
+    elif outcome is Outcome.BLOCKED and _put_back(entries, result, batch, content, now):
+        return Final.BLOCKED, reason
+    elif outcome in (Outcome.BLOCKED, claim.HELD):
+        return Final.FAILED, reason
+    elif outcome is Outcome.UNCERTAIN and content.resend_after_crash:
+        return _again(entries, Final.RESENT, result, batch, content, backoff, now)
+    return outcome, reason
+
+
+def _again(
+    entries: Entries,
+    outcome: str,
+    result: Result,
+    batch: Batch,
+    content: Content,
+    backoff: Backoff,
+    now: datetime,
+) -> tuple[str, str]:
+    due = retry.due_at(
+        result, attempt=batch.attempt, backoff=backoff, now=now, expires_at=content.expires_at
+    )
+    if due is None:
+        given_up = Final.UNCERTAIN if result.outcome is Outcome.UNCERTAIN else Final.FAILED
+        return given_up, result.reason
+    _queue(entries, batch, result.device_id, batch.attempt + 1, due)
+    return outcome, result.reason
+
+
+def _put_back(
+    entries: Entries, result: Result, batch: Batch, content: Content, now: datetime
+) -> bool:
+    """Hold the recipient at no cost of attempts; False where that would outlast the message."""
+    due = now + retry.HOLD
+    if due < content.expires_at:
+        _queue(entries, batch, result.device_id, batch.attempt, due)
+        return True
+    return False
+
+
+def _queue(entries: Entries, batch: Batch, device_id: int, attempt: int, due: datetime) -> None:
+    # Whole seconds: retries of a second share a batch.
+    due = due.replace(microsecond=0)
+    entries.retries[batch.application_id, batch.notification_id, attempt, due].append(device_id)
+
+
+async def _write(connection: AsyncConnection, lane: str, entries: Entries) -> None:
+    if not entries.lines:
+        return
+    async with connection.cursor() as cursor:
+        async with cursor.copy(COPY) as copy:
+            await copy.write("".join(entries.lines))
+        if entries.tallies:
+            await cursor.execute(TALLY, _tally_columns(entries.tallies))
+        if entries.retired:
+            ids, reasons, befores = map(list, zip(*sorted(entries.retired), strict=True))
+            await cursor.execute(RETIRE, {"ids": ids, "reasons": reasons, "befores": befores})
+        if entries.environments:
+            ids = sorted(entries.environments)
+            learned = {"ids": ids, "environments": [entries.environments[id] for id in ids]}
+            await cursor.execute(LEARN_ENVIRONMENT, learned)
+        if entries.retries:
+            await cursor.execute(RETRY, {"lane": lane, **_retry_columns(entries.retries)})
+
+
+def _tally_columns(tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, object]:
+    return {
+        "slot": os.getpid() % SLOTS,
+        "notifications": [notification for notification, _, _ in tallies],
+        "outcomes": [str(outcome) for _, outcome, _ in tallies],
+        "reasons": [reason for _, _, reason in tallies],
+        "counts": list(tallies.values()),
+    }
+
+
+def _retry_columns(
+    retries: Mapping[tuple[int, UUID, int, datetime], Sequence[int]],
+) -> dict[str, object]:
+    keys = list(retries)
+    return {
+        "applications": [application for application, _, _, _ in keys],
+        "notifications": [notification for _, notification, _, _ in keys],
+        "attempts": [attempt for _, _, attempt, _ in keys],
+        "dues": [due for _, _, _, due in keys],
+        "devices": [_array(retries[key]) for key in keys],
+    }
+
+
+NULL = "\\N"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": " ", "\n": " ", "\r": " ", "\0": " "})
+
+
+def _text(value: str) -> str:
+    """A value for COPY's text format (PostgreSQL docs, COPY, "Text Format")."""
+    return value.translate(_ESCAPES) if value else ""
+
+
+def _array(ids: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, ids)) + "}"

@@ -1,0 +1,27 @@
+"""When, if at all, a recipient is tried again. The only owner of retries (law 4)."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from notifications.providers.base import Backoff, Result
+
+# A held recipient is looked at again after this long; it costs no attempt.
+HOLD = timedelta(seconds=30)
+
+
+def due_at(
+    result: Result, *, attempt: int, backoff: Backoff, now: datetime, expires_at: datetime
+) -> datetime | None:
+    """The time of the next attempt, or None: give up (attempts used up, or too late by then).
+
+    Full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter") on top of what the provider
+    asked for: never earlier than its `retry_after`.
+    """
+    if attempt >= backoff.attempts:
+        return None
+    ceiling = min(backoff.cap, backoff.base * 2 ** (attempt - 1))
+    seconds = (result.retry_after or 0) + random.uniform(0, ceiling)
+    due = now + timedelta(seconds=seconds)
+    return due if due < expires_at else None

@@ -1,0 +1,125 @@
+"""Open providers: one session per credential and worker process, kept while the credential stays as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg import AsyncConnection
+
+from notifications.pipeline.load import Recipient
+from notifications.providers.base import Credential, Provider, Session, TokenStore
+from tenants.fields import cipher
+
+# How long a changed, blocked or new credential may go unnoticed.
+REFRESH_SECONDS = 3.0
+
+CREDENTIALS = """
+    SELECT id, public, secret, updated_at, blocked_at IS NOT NULL, blocked_at < now() - interval '30 seconds'
+    FROM tenants_credential
+    WHERE application_id = %s AND provider = %s AND is_active
+    ORDER BY id
+"""
+
+BLOCK = """
+    UPDATE tenants_credential SET blocked_at = now(), blocked_reason = %(reason)s
+    WHERE id = %(id)s
+"""
+
+UNBLOCK = """
+    UPDATE tenants_credential SET blocked_at = NULL, blocked_reason = '', checked_at = now()
+    WHERE id = %(id)s AND blocked_at IS NOT NULL
+"""
+
+
+@dataclass(slots=True)
+class Open:
+    """A session with the credential it was opened for. is_blocked: nothing is to be sent, but for a probe."""
+
+    credential: Credential
+    session: Session
+    updated_at: datetime
+    is_blocked: bool
+    may_probe: bool
+
+
+class Sessions:
+    """All sessions of this process."""
+
+    def __init__(self, providers: Mapping[str, Provider], tokens: TokenStore) -> None:
+        self._providers = providers
+        self._tokens = tokens
+        self._open: dict[int, Open] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self._of: dict[tuple[int, str], tuple[float, list[Open]]] = {}
+
+    async def of(self, connection: AsyncConnection, application_id: int, provider: str) -> Sequence[Open]:
+        """The application's sessions with this provider; empty while it has no credential for it."""
+        key = application_id, provider
+        read_at, known = self._of.get(key, (0.0, []))
+        if time.monotonic() - read_at > REFRESH_SECONDS:
+            known = await self._refresh(connection, application_id, provider)
+            self._of[key] = time.monotonic(), known
+        return known
+
+    async def block(self, connection: AsyncConnection, opened: Open, reason: str) -> None:
+        """Stop sending with this credential, everywhere, and say why."""
+        opened.is_blocked, opened.may_probe = True, False
+        await connection.execute(BLOCK, {"id": opened.credential.id, "reason": reason[:300]})
+
+    async def unblock(self, connection: AsyncConnection, opened: Open) -> None:
+        """The provider took a message again."""
+        opened.is_blocked = False
+        await connection.execute(UNBLOCK, {"id": opened.credential.id})
+
+    async def close(self) -> None:
+        for opened in self._open.values():
+            await opened.session.close()
+        self._open.clear()
+
+    def _retire(self, session: Session) -> None:
+        task = asyncio.ensure_future(session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _refresh(self, connection: AsyncConnection, application_id: int, provider: str) -> list[Open]:
+        cursor = await connection.execute(CREDENTIALS, [application_id, provider])
+        return [await self._reopen(provider, *row) for row in await cursor.fetchall()]
+
+    async def _reopen(
+        self,
+        provider: str,
+        id: int,
+        public: dict[str, object],
+        secret: str,
+        updated_at: datetime,
+        is_blocked: bool,
+        may_probe: bool | None,
+    ) -> Open:
+        known = self._open.get(id)
+        if known and known.updated_at == updated_at:
+            known.is_blocked, known.may_probe = is_blocked, bool(may_probe)
+            return known
+        if known:
+            # Requests of the old session may still be under way; it is closed when they must be over.
+            asyncio.get_running_loop().call_later(60, self._retire, known.session)
+        clear = cipher().decrypt(secret.encode()).decode() if secret else ""
+        credential = Credential(id, provider, public, clear)
+        session = self._providers[provider].open(credential, self._tokens)
+        self._open[id] = Open(credential, session, updated_at, is_blocked, bool(may_probe))
+        return self._open[id]
+
+
+def fitting(sessions: Sequence[Open], recipient: Recipient) -> Open | None:
+    """The session a device has to be reached through: the one whose key or environment is the device's."""
+    for opened in sessions:
+        public = opened.credential.public
+        if recipient.credential_key and public.get("public_key") not in (None, recipient.credential_key):
+            continue
+        if recipient.target.environment and public.get("environment") not in (None, "both", recipient.target.environment):
+            continue
+        return opened
+    return None

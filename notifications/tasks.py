@@ -1,0 +1,43 @@
+"""Queue entry points. A message says "look"; losing, doubling or delaying it changes nothing (law 1)."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from notifications import periodic, workers
+from notifications.pipeline import fan_out as fan_out_step
+from notifications.pipeline import wake
+
+
+@shared_task(name="notifications.send")
+def send(lane: str) -> None:
+    """There may be batches in this lane."""
+    wake.lower(lane)
+    workers.wake(lane)
+
+
+@shared_task(name="notifications.fan_out")
+def fan_out(shard_id: int) -> None:
+    """This shard may still be unresolved."""
+    fan_out_step.shard(shard_id)
+
+
+@shared_task(name="notifications.tick")
+def tick() -> None:
+    """Every second."""
+    periodic.start_due()
+    periodic.finish()
+
+
+@shared_task(name="notifications.sweep")
+def sweep() -> None:
+    """Every five seconds."""
+    periodic.reap_dead()
+    periodic.wake_shards()
+    periodic.settle_cancelled()
+
+
+@shared_task(name="notifications.make_partitions")
+def make_partitions() -> None:
+    """Every hour."""
+    periodic.make_partitions()

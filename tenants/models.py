@@ -1,0 +1,100 @@
+"""Who owns the data: applications, the keys that may call for them, the credentials they send with."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from tenants.fields import EncryptedTextField
+
+
+def new_identity_secret() -> str:
+    """The secret with which an application's own backend signs `X-Subscriber-Signature`."""
+    import secrets
+
+    return secrets.token_hex(32)
+
+
+class Application(models.Model):
+    """A tenant: one app (iOS, Android, web together) whose data nobody else sees."""
+
+    slug = models.SlugField(unique=True, max_length=64)
+    name = models.CharField(max_length=120)
+    default_locale = models.CharField(max_length=35, default="en")
+    default_time_zone = models.CharField(max_length=64, default="UTC")
+    is_sandbox = models.BooleanField(
+        "rehearsal",
+        default=False,
+        help_text="Everything happens but the call to the provider.",
+    )
+    identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A bearer key. Only its hash is kept; the prefix tells keys apart in lists and logs."""
+
+    class Kind(models.TextChoices):
+        SERVER = "server", "Server"  # producers: sends, reads, manages
+        CLIENT = "client", "Client"  # ships inside apps and pages: registers its own device only
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="api_keys")
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.CharField(max_length=120, blank=True)
+    prefix = models.CharField(max_length=16, editable=False)
+    secret_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=40), default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+
+class Credential(models.Model):
+    """What a provider wants from us: public parts in the open, the secret encrypted and write-only."""
+
+    class Provider(models.TextChoices):
+        APNS = "apns", "Apple (APNs)"
+        FCM = "fcm", "Google (FCM)"
+        WEBPUSH = "webpush", "Web Push (VAPID)"
+        CONSOLE = "console", "Console"
+        MEMORY = "memory", "Memory"
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="credentials")
+    provider = models.CharField(max_length=16, choices=Provider)
+    name = models.CharField(max_length=120, blank=True)
+    public = models.JSONField(default=dict, help_text="Settings that are no secret: key id, team, bundle, project.")
+    secret = EncryptedTextField(blank=True)
+    is_active = models.BooleanField(default=True)
+    blocked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    blocked_reason = models.CharField(max_length=300, blank=True, editable=False)
+    checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("application_id", "provider", "id")
+        indexes = [
+            models.Index(
+                fields=("application", "provider"), name="active_credentials", condition=Q(is_active=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.get_provider_display()} #{self.pk}"
+
+
