@@ -31,11 +31,26 @@ class Verdict(NamedTuple):
 
     reason: stable snake_case word, shown in counts and reports.
     retry_after: least seconds before the next attempt when the answer itself names none (RETRY only).
+    attempts: how many attempts this answer deserves when fewer than the provider's `BACKOFF` allows;
+    the last one comes back REJECTED (RETRY only).
     """
 
     outcome: Outcome
     reason: str
     retry_after: float | None = None
+    attempts: int | None = None
+
+
+class Backoff(NamedTuple):
+    """How a provider wants RETRY spread: full jitter below a ceiling that doubles with each attempt."""
+
+    base: float  # seconds: the ceiling after the first attempt
+    cap: float  # seconds: the highest ceiling
+    attempts: int  # attempts in all, the first included
+
+    def ceiling(self, attempt: int) -> float:
+        """Seconds within which the attempt after number `attempt` (from 1) falls due."""
+        return min(self.cap, self.base * 2.0 ** min(attempt - 1, 30))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Target:
     fid: str = ""  # fcm: Firebase installation id, preferred to the token
     p256dh: str = ""  # webpush: base64url
     auth: str = ""  # webpush: base64url
+    attempt: int = 1  # which attempt this is, from 1; some answers deserve fewer than others
 
 
 class Result(NamedTuple):
@@ -78,6 +94,7 @@ class Result(NamedTuple):
     retry_after: float | None = None  # seconds from now
     retired_since: float | None = None  # unix seconds: retire only if registered before this (APNs 410)
     detail: str = ""  # the provider's own words, ≤ 200 characters, never a token or payload
+    environment: str = ""  # apns: where the token was found to live, when the target did not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,7 @@ class Credential:
     secret: str = field(repr=False)
 
 
-class InvalidCredential(ValueError):
+class InvalidCredential(ValueError):  # noqa: N818
     """A credential that cannot work, refused on entry. `field` names the setting at fault."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -98,7 +115,7 @@ class InvalidCredential(ValueError):
         self.field = field
 
 
-class PayloadTooLarge(ValueError):
+class PayloadTooLarge(ValueError):  # noqa: N818
     """The rendered message passes the platform's limit; raised at acceptance, never met at the provider."""
 
     def __init__(self, provider: str, size: int, limit: int) -> None:
@@ -106,12 +123,15 @@ class PayloadTooLarge(ValueError):
         self.provider, self.size, self.limit = provider, size, limit
 
 
+REFRESH_AHEAD = 300.0  # seconds before `expires_at` from which a TokenStore mints anew
+
+
 class Token(NamedTuple):
     """A bearer token shared by the whole fleet (APNs provider token, Google access token)."""
 
     value: str
     minted_at: float  # unix seconds
-    expires_at: float  # unix seconds; refreshed ahead of it
+    expires_at: float  # unix seconds; due REFRESH_AHEAD before it, usable until it
 
 
 class TokenStore(Protocol):
@@ -124,6 +144,18 @@ class TokenStore(Protocol):
     async def drop(self, key: str, value: str) -> None:
         """Forget `value` if it is still the current token of `key` (the provider refused it)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the providers live: the vendors by default, a simulator in tests and rehearsals."""
+
+    apns_url: str = "https://api.push.apple.com"
+    apns_sandbox_url: str = "https://api.sandbox.push.apple.com"
+    fcm_url: str = "https://fcm.googleapis.com"
+    ca_file: str = ""  # PEM file of an extra certificate authority
+    webpush_allowed_hosts: tuple[str, ...] = ()  # extra hosts, "host" or "host:port"
+    timeout: float = 15.0  # seconds for a whole request, connecting included
 
 
 class Rendered(Protocol):
@@ -158,6 +190,7 @@ class Provider(ABC):
     limit: ClassVar[int]  # payload bytes
     Options: ClassVar[type[msgspec.Struct]]  # what `overrides.<name>` of the send API may hold
     OUTCOMES: ClassVar[Mapping[tuple[int, str], Verdict]]  # (status, provider's code or "")
+    BACKOFF: ClassVar[Backoff]
 
     @abstractmethod
     def check_credential(self, public: Mapping[str, Any], secret: str) -> tuple[dict[str, Any], str]:
