@@ -165,7 +165,7 @@ SENDER_LANE_SHARE = 0.6
 BATCH_SIZE = 100
 # Longer than any provider's timeout: a live sender never loses a batch to the reaper.
 LEASE_SECONDS = 60
-SHARD_SIZE = 100_000
+SHARD_SIZE = 250_000
 
 LOGGING = {
     "version": 1,

@@ -7,7 +7,8 @@ from its first moment (law 2).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -24,42 +25,42 @@ from tenants import selectors as tenants
 # one, the sooner a small notification gets past a large one that started before it.
 TURN = "interval '250 milliseconds'"
 
+# An audience is a relation of: notification_id, asked (the address as listed, for the ledger),
+# unreachable (why there is no device, or NULL), and the device's columns the policy looks at.
+_DEVICE = "d.id AS device_id, d.subscriber_id, d.platform, d.permission, d.retired_at"
+
 LISTED_SUBSCRIBERS = """
-    SELECT a.notification_id, s.id AS subscriber_id, d.id AS device_id, a.address AS asked,
-        CASE WHEN s.id IS NULL THEN 'unknown_subscriber' WHEN d.id IS NULL THEN 'no_device' END AS unreachable
+    SELECT a.notification_id, a.address AS asked,
+        CASE WHEN s.id IS NULL THEN 'unknown_subscriber' WHEN d.id IS NULL THEN 'no_device' END AS unreachable,
+        d.id AS device_id, s.id AS subscriber_id, d.platform, d.permission, d.retired_at
     FROM unnest(%(notifications)s::uuid[], %(addresses)s::text[]) AS a (notification_id, address)
     LEFT JOIN devices_subscriber s ON s.application_id = %(application)s AND s.external_id = a.address
     LEFT JOIN devices_device d ON d.subscriber_id = s.id AND d.retired_at IS NULL
 """
 
-LISTED_DEVICES = """
-    SELECT a.notification_id, d.subscriber_id, d.id AS device_id, a.address AS asked,
-        CASE WHEN d.id IS NULL THEN 'unknown_device' END AS unreachable
+LISTED_DEVICES = f"""
+    SELECT a.notification_id, a.address AS asked,
+        CASE WHEN d.id IS NULL THEN 'unknown_device' END AS unreachable, {_DEVICE}
     FROM unnest(%(notifications)s::uuid[], %(addresses)s::text[]) AS a (notification_id, address)
     LEFT JOIN devices_device d ON d.application_id = %(application)s AND d.public_id = a.address::uuid
 """
 
-IN_SHARD = """
-    SELECT %(notification)s::uuid AS notification_id, d.subscriber_id, d.id AS device_id,
-        NULL::text AS asked, NULL::text AS unreachable
-    FROM devices_device d
-    LEFT JOIN devices_subscriber s ON s.id = d.subscriber_id
+IN_SHARD = f"""
+    SELECT %(notification)s::uuid AS notification_id, NULL::text AS asked, NULL::text AS unreachable, {_DEVICE}
+    FROM devices_device d {{joins}}
     WHERE d.application_id = %(application)s AND d.retired_at IS NULL
-        AND d.id >= %(lower)s AND d.id < %(upper)s
-        AND (%(platforms)s::text[] IS NULL OR d.platform = ANY (%(platforms)s))
-        AND (%(attribute)s::text IS NULL OR s.attributes ->> %(attribute)s = %(value)s)
+        AND d.id >= %(lower)s AND d.id < %(upper)s {{filters}}
 """
 
+_LANE = "CASE d.platform " + " ".join(
+    f"WHEN '{platform}' THEN %(lane_{platform})s::text" for platform in lanes.PROVIDER_OF_PLATFORM
+) + " END"
+
 RESOLVE = f"""
-    WITH audience AS MATERIALIZED ({{audience}}),
-    judged AS MATERIALIZED (
-        SELECT a.notification_id, a.subscriber_id, a.device_id, a.asked, l.lane,
-            coalesce(a.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason
-        FROM audience a
-        LEFT JOIN devices_device d ON d.id = a.device_id
-        {policy.JOIN_CONSENT}
-        LEFT JOIN unnest(%(platforms_of_lanes)s::text[], %(lanes)s::text[]) AS l (platform, lane)
-            ON l.platform = d.platform
+    WITH judged AS MATERIALIZED (
+        SELECT d.notification_id, d.subscriber_id, d.device_id, d.asked, {_LANE} AS lane,
+            coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason
+        FROM ({{audience}}) AS d {policy.JOIN_CONSENT}
     ),
     numbered AS (
         SELECT notification_id, lane, device_id,
@@ -84,11 +85,10 @@ RESOLVE = f"""
     tallied AS (
         INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
         SELECT notification_id, %(slot)s, 'suppressed', reason, count(*)
-        FROM judged WHERE reason IS NOT NULL GROUP BY notification_id, reason
+        FROM judged WHERE reason IS NOT NULL GROUP BY notification_id, reason ORDER BY notification_id, reason
         ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
     )
-    SELECT notification_id, count(*), array_agg(DISTINCT lane) FILTER (WHERE reason IS NULL)
-    FROM judged GROUP BY notification_id
+    SELECT notification_id, CASE WHEN reason IS NULL THEN lane END, count(*) FROM judged GROUP BY 1, 2
 """
 
 
@@ -114,7 +114,7 @@ def listed(
         "addresses": [address for _, address in pairs],
     }
     return _resolve(
-        source, audience, application_id=application_id, category_id=category_id, lane_kind=lane_kind
+        source, {}, audience, application_id=application_id, category_id=category_id, lane_kind=lane_kind
     )
 
 
@@ -157,25 +157,28 @@ def shard(shard_id: int) -> None:
 
 def _resolve_shard(row: Shard) -> Resolved:
     notification = row.notification
-    filters = notification.audience
-    attribute = filters.get("attribute") or {}
-    audience = {
-        "notification": notification.id,
-        "lower": row.lower,
-        "upper": row.upper,
-        "platforms": filters.get("platforms"),
-        "attribute": attribute.get("name"),
-        "value": attribute.get("value"),
-    }
     return _resolve(
-        IN_SHARD,
-        audience,
+        *in_shard(notification.audience),
+        {"notification": notification.id, "lower": row.lower, "upper": row.upper},
         application_id=notification.application_id,
         category_id=notification.category_id,
         lane_kind=lanes.kind_of(category_kind=notification.category.kind, is_mass=True),
         first_turn=row.number * settings.SHARD_SIZE // settings.BATCH_SIZE,
         slot=row.number % 8,
     )
+
+
+def in_shard(audience: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?}."""
+    joins, filters, parameters = "", "", {}
+    if platforms := audience.get("platforms"):
+        filters += " AND d.platform = ANY (%(platforms)s)"
+        parameters["platforms"] = platforms
+    if attribute := audience.get("attribute"):
+        joins = "JOIN devices_subscriber s ON s.id = d.subscriber_id"
+        filters += " AND s.attributes ->> %(attribute)s::text = %(value)s::text"
+        parameters |= {"attribute": attribute["name"], "value": str(attribute["value"])}
+    return IN_SHARD.format(joins=joins, filters=filters), parameters
 
 
 def _close(row: Shard, recipients: int) -> None:
@@ -201,7 +204,8 @@ def _close(row: Shard, recipients: int) -> None:
 
 def _resolve(
     source: str,
-    audience: dict[str, Any],
+    filters: Mapping[str, Any],
+    audience: Mapping[str, Any],
     *,
     application_id: int,
     category_id: int,
@@ -210,24 +214,21 @@ def _resolve(
     slot: int = 0,
 ) -> Resolved:
     lane_of = lanes.lanes_of(lane_kind, tenants.configured_providers(application_id))
+    parameters = {
+        **filters,
+        **audience,
+        **{f"lane_{platform}": lane for platform, lane in lane_of.items()},
+        "application": application_id,
+        "category": category_id,
+        "batch_size": settings.BATCH_SIZE,
+        "first_turn": first_turn,
+        "slot": slot,
+    }
+    recipients: Counter[UUID] = Counter()
+    woken = set()
     with connection.cursor() as cursor:
-        cursor.execute(
-            RESOLVE.format(audience=source),
-            {
-                **audience,
-                "application": application_id,
-                "category": category_id,
-                "platforms_of_lanes": list(lane_of),
-                "lanes": list(lane_of.values()),
-                "batch_size": settings.BATCH_SIZE,
-                "first_turn": first_turn,
-                "slot": slot,
-            },
-        )
-        rows = cursor.fetchall()
-    return Resolved(
-        recipients={notification: count for notification, count, _ in rows},
-        lanes={lane for _, _, found in rows for lane in found or ()},
-    )
-
-
+        cursor.execute(RESOLVE.format(audience=source), parameters)
+        for notification_id, lane, count in cursor.fetchall():
+            recipients[notification_id] += count
+            woken.add(lane)
+    return Resolved(recipients, woken - {None})
