@@ -1,4 +1,4 @@
-"""`python -m simulator`: both listeners, certificates, demo credentials, and DIR/simulator.json when ready."""
+"""`python -m simulator`: listeners, certificates, demo credentials, and DIR/simulator.json when ready."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from typing import Any
 
 import uvloop
 from granian.constants import Interfaces
-from granian.http import HTTP2Settings
 from granian.server.embed import Server
 
 from simulator import certificates, credentials
-from simulator.app import Listener, Simulator
+from simulator.app import Simulator
 from simulator.control import Control
+from simulator.server import Listener
 
-BACKLOG = 1024
-CONNECTIONS = 10_000
-STREAMS = 1_000  # SETTINGS_MAX_CONCURRENT_STREAMS, as APNs commonly sends
+BACKLOG = 256
 
 
 def main() -> None:
     arguments = _arguments()
     arguments.state_dir.mkdir(parents=True, exist_ok=True)
     uvloop.run(_run(arguments))
-    # Open streams (stalled requests, viewers of the wall) would hold the server's threads.
+    # Viewers of the wall would hold the control server's threads.
     sys.stdout.flush()
     os._exit(0)
 
@@ -42,13 +40,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="TLS: APNs, FCM, Web Push, OAuth (0: any free)")
     parser.add_argument("--sandbox-port", type=int, default=0, help="TLS: APNs sandbox")
     parser.add_argument("--control-port", type=int, default=0, help="plain HTTP: control API and wall")
-    parser.add_argument("--state-dir", type=Path, required=True, help="certificates, credentials, simulator.json")
+    parser.add_argument(
+        "--state-dir", type=Path, required=True, help="certificates, credentials, simulator.json"
+    )
     parser.add_argument("--public-host", default="localhost", help="host name in the published URLs")
     parser.add_argument("--hosts", default="", help="further names for the certificate, comma-separated")
     parser.add_argument("--decrypt-share", type=float, default=1.0, help="share of Web Push bodies decrypted")
-    parser.add_argument("--apns-token-updates", type=int, default=1, help="new provider tokens per key and 20 min")
+    parser.add_argument(
+        "--apns-token-updates", type=int, default=1, help="new provider tokens per key and 20 min"
+    )
     parser.add_argument("--no-arrivals", action="store_true", help="do not count arrivals by device")
-    parser.add_argument("--outlive-parent", action="store_true", help="keep running when the parent process ends")
+    parser.add_argument(
+        "--outlive-parent", action="store_true", help="keep running when the parent process ends"
+    )
     return parser.parse_args()
 
 
@@ -57,25 +61,28 @@ async def _run(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     simulator = Simulator()
     control = Control(simulator)
-    ports = [_Port(arguments.host, port) for port in (arguments.port, arguments.sandbox_port, arguments.control_port)]
     hosts = [arguments.public_host, *filter(None, arguments.hosts.split(","))]
     files = certificates.ensure(arguments.state_dir, hosts)
-    control.details = _details(arguments, simulator, files, *(port.number for port in ports))
-    servers = [
-        _server(Listener(simulator.answer), arguments.host, ports[0].number, files),
-        _server(Listener(simulator.sandbox.answer), arguments.host, ports[1].number, files),
-        _server(control, arguments.host, ports[2].number, None),
-    ]
-    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    listeners = [Listener(simulator.route, files), Listener(simulator.route_sandbox, files)]
+    for listener, port in zip(listeners, (arguments.port, arguments.sandbox_port), strict=True):
+        await listener.open(arguments.host, port)
+    control_port = _Port(arguments.host, arguments.control_port)
+    control.details = _details(
+        arguments, simulator, files, *(each.port for each in listeners), control_port.number
+    )
+    tasks = [asyncio.create_task(_control_server(control, arguments.host, control_port.number).serve())]
     tasks.append(asyncio.create_task(simulator.keep_time()))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if not arguments.outlive_parent:
         tasks.append(asyncio.create_task(_watch_parent(stopping)))
-    await asyncio.gather(*(port.wait_until_open() for port in ports))
+    await control_port.wait_until_open()
     _publish(arguments.state_dir / "simulator.json", control.details)
     await stopping.wait()
     (arguments.state_dir / "simulator.json").unlink(missing_ok=True)
+    for listener in listeners:
+        listener.close()
+    await asyncio.sleep(0.05)  # let the farewells out
 
 
 def _details(
@@ -84,7 +91,9 @@ def _details(
     """What simulator.json says; tells the services the URLs they go by."""
     origin, sandbox = (f"https://{arguments.public_host}:{port}" for port in ports[:2])
     plain = f"http://{arguments.public_host}:{ports[2]}"
-    origins = frozenset(f"https://{name}:{ports[0]}" for name in ("localhost", "127.0.0.1", arguments.public_host))
+    origins = frozenset(
+        f"https://{name}:{ports[0]}" for name in ("localhost", "127.0.0.1", arguments.public_host)
+    )
     simulator.accounts.audiences = frozenset(f"{each}/token" for each in origins)
     simulator.verifier.audiences, simulator.webpush.origin = origins, origin
     simulator.webpush.decrypt_share = arguments.decrypt_share
@@ -105,19 +114,16 @@ def _details(
     }
 
 
-def _server(app: Any, host: str, port: int, files: certificates.Certificates | None) -> Server:
+def _control_server(control: Control, host: str, port: int) -> Server:
     return Server(
-        app,
+        control,
         address=host,
         port=port,
         interface=Interfaces.RSGI,
         backlog=BACKLOG,
-        backpressure=CONNECTIONS,
+        backpressure=BACKLOG,
         websockets=False,
-        http2_settings=HTTP2Settings(max_concurrent_streams=STREAMS),
         log_enabled=False,
-        ssl_cert=files.certificate if files else None,
-        ssl_key=files.key if files else None,
     )
 
 
@@ -146,12 +152,12 @@ def _publish(path: Path, details: dict[str, Any]) -> None:
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(details, indent=2))
     unfinished.replace(path)
-    print(f"simulator ready: {details['wall']} (settings in {path})", flush=True)  # noqa: T201
+    print(f"simulator ready: {details['wall']} (settings in {path})", flush=True)
 
 
 async def _watch_parent(stopping: asyncio.Event) -> None:
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 (nobody signals an orphan)
         await asyncio.sleep(0.5)
     stopping.set()
 

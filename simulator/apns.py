@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from simulator import devices
 from simulator.answers import Answer, Headers, Refusal
 from simulator.faults import Injection
+from simulator.hpack_codec import DUPLICATE
 from simulator.receipts import KEY, notification_id
 from simulator.service import Arrival, Service
 
@@ -52,8 +53,10 @@ STATUSES = {
     "PayloadTooLarge": 413, "TooManyProviderTokenUpdates": 429, "TooManyRequests": 429,
     "InternalServerError": 500, "ServiceUnavailable": 503, "Shutdown": 503,
 }  # fmt: skip
-USUAL = {400: "BadDeviceToken", 403: "Forbidden", 404: "BadPath", 405: "MethodNotAllowed", 410: "Unregistered",
-         413: "PayloadTooLarge", 429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable"}  # fmt: skip
+USUAL = {
+    400: "BadDeviceToken", 403: "Forbidden", 404: "BadPath", 405: "MethodNotAllowed", 410: "Unregistered",
+    413: "PayloadTooLarge", 429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable",
+}  # fmt: skip
 
 _APNS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _TOKEN = re.compile(r"(?:[0-9a-fA-F]{2}){1,256}", re.ASCII)
@@ -160,7 +163,7 @@ class Apns(Service):
         token = path[10:]
         index = self._examine_token(token)
         push_type = headers.get("apns-push-type")
-        payload = _examine_payload(body, VOIP_LIMIT if push_type == "voip" else LIMIT)
+        payload = _examine_payload(body, VOIP_LIMIT if push_type == "voip" else LIMIT, push_type)
         notification = payload.get(KEY)
         if notification.__class__ is not str:
             notification = notification_id(notification)
@@ -180,6 +183,8 @@ class Apns(Service):
             raise refused("InvalidPushType")
         if topic not in topics:
             raise refused(_topic_problem(topic, token.key))
+        if get(DUPLICATE) is not None:
+            raise refused("DuplicateHeaders")
         apns_id = get("apns-id")
         if apns_id is not None and not _APNS_ID.fullmatch(apns_id):
             raise refused("BadMessageId")
@@ -202,7 +207,7 @@ class Apns(Service):
             raise refused("BadDeviceToken")
         known = devices.apns_index(token)
         if known is None:
-            return None
+            return None  # not of our making: alive in both environments
         if known[0] != self.environment:
             raise refused("BadDeviceToken")
         return known[1]
@@ -229,7 +234,8 @@ class Apns(Service):
         alert = payload["aps"].get("alert") or {}
         if isinstance(alert, str):
             alert = {"body": alert}
-        image = payload.get("image") or payload.get("media-url") or payload.get("attachment-url")
+        own = payload.get(KEY)
+        image = own.get("image", "") if isinstance(own, dict) else payload.get("image", "")
         return {"title": alert.get("title", ""), "body": alert.get("body", ""), "image": image}
 
     def _new_id(self) -> str:
@@ -251,14 +257,16 @@ def _topic_problem(topic: str | None, key: Key) -> str:
     return "BadTopic" if ours else "TopicDisallowed"
 
 
-def _examine_payload(body: bytes, limit: int) -> dict[str, Any]:
+def _examine_payload(body: bytes, limit: int, push_type: str | None) -> dict[str, Any]:
     if len(body) > limit:
         raise refused("PayloadTooLarge")
     try:
         payload = orjson.loads(body)
+        if push_type == "mdm":
+            payload.setdefault("aps", {})
         if payload["aps"].__class__ is dict:
             return payload
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         pass
     # Apple has no word for a payload that is not JSON or lacks `aps`; this is what it says.
     raise refused("PayloadEmpty")

@@ -1,20 +1,19 @@
-"""The simulator put together: services, who answers which path, and the RSGI applications of the TLS listeners."""
+"""The simulator put together: services, who answers which path, and the clock."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from simulator import apns, devices, oauth, webpush
-from simulator.answers import RESET, STALL, Answer, Headers, json_answer
+from simulator import devices, oauth, webpush
+from simulator.answers import Answer, Answering, Headers, json_answer
 from simulator.apns import Apns, Keys
 from simulator.arrivals import Book
-from simulator.connections import cut
 from simulator.faults import Faults, Plan
 from simulator.fcm import Fcm
 from simulator.oauth import Accounts
 from simulator.receipts import Receipts
-from simulator.service import Context, Service
+from simulator.service import Context
 from simulator.stats import Stats
 from simulator.vapid import Verifier
 from simulator.wall import SHOWN_PER_SECOND, Wall
@@ -27,8 +26,8 @@ BOOKS = ("apns", "apns_sandbox", "fcm", "webpush")
 class Simulator:
     def __init__(self) -> None:
         self.receipts, self.wall = Receipts(), Wall()
-        self.keys, self.accounts, self.verifier = Keys(), Accounts(), Verifier()
         self.faults = {provider: Faults() for provider in PROVIDERS}
+        self.keys, self.accounts, self.verifier = Keys(), Accounts(self.faults["fcm"]), Verifier()
         self.stats = {book: Stats() for book in BOOKS}
         self.books = {
             "apns": Book(devices.apns_token, _apns_index(devices.PRODUCTION)),
@@ -42,24 +41,27 @@ class Simulator:
         self.sandbox = Apns(devices.SANDBOX, self.keys, *self._shared("apns_sandbox", "apns"))
         self.fcm = Fcm(self.accounts, *self._shared("fcm", "fcm"))
         self.webpush = WebPush(self.verifier, *self._shared("webpush", "webpush"))
+        self._routes: tuple[tuple[str, Answering], ...] = (
+            ("/3/", self.apns),
+            ("/v1/projects/", self.fcm),
+            (webpush.PATH, self.webpush),
+            (oauth.PATH, self.accounts),
+        )
+        self._nothing = Nothing()
 
     def _shared(self, book: str, provider: str) -> tuple[Any, ...]:
         context = Context(self.receipts, self.wall)
         return book, self.books[book], self.faults[provider], self.stats[book], context
 
-    def answer(self, method: str, path: str, headers: Headers, body: bytes) -> Answer:
+    def route(self, path: str) -> Answering:
         """The main TLS listener: everything but APNs' sandbox."""
-        if path.startswith(apns.PATH):
-            return self.apns.answer(method, path, headers, body)
-        if path.startswith("/v1/projects/"):
-            return self.fcm.answer(method, path, headers, body)
-        if path.startswith(webpush.PATH):
-            return self.webpush.answer(method, path, headers, body)
-        if path == oauth.PATH:
-            return self.accounts.answer(method, headers, body, self.faults["fcm"].plan.revoked)
-        if path.startswith("/3/"):
-            return self.apns.answer(method, path, headers, body)
-        return json_answer(404, {"error": "nothing is simulated here"})
+        for start, service in self._routes:
+            if path.startswith(start):
+                return service
+        return self._nothing
+
+    def route_sandbox(self, path: str) -> Answering:
+        return self.sandbox
 
     def reset(self) -> None:
         """Forget what came and every fault; credentials stay."""
@@ -83,28 +85,11 @@ class Simulator:
             await asyncio.sleep(1 / SHOWN_PER_SECOND)
 
 
-class Listener:
-    """One TLS listener as an RSGI application."""
+class Nothing:
+    faults = Faults()
 
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
-
-    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        status, headers, body, delay, fate = self._answer(
-            scope.method, scope.path, scope.headers, await protocol()
-        )
-        if delay:
-            await asyncio.sleep(delay)
-        if not fate:
-            protocol.response_bytes(status, headers, body)
-        elif fate == STALL:
-            await protocol.client_disconnect()
-        elif fate == RESET:
-            cut(scope.client)
-
-
-def service_of(simulator: Simulator, name: str) -> Service:
-    return {"apns": simulator.apns, "apns_sandbox": simulator.sandbox}.get(name) or getattr(simulator, name)
+    def answer(self, method: str, path: str, headers: Headers, body: bytes) -> Answer:
+        return json_answer(404, {"error": "nothing is simulated here"})
 
 
 def _apns_index(environment: str) -> Any:

@@ -27,7 +27,7 @@ class Certificates(NamedTuple):
 
 
 def ensure(folder: Path, hosts: Iterable[str]) -> Certificates:
-    """Write `ca.pem`, `server.pem` and `server.key` into folder. Kept if already there, so clients keep trusting."""
+    """Write `ca.pem`, `server.pem` and `server.key` into folder; those already there stay, and stay trusted."""
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     if not all(path.exists() for path in files):
         _write(files, sorted({"localhost", "127.0.0.1", "::1", *hosts}))
@@ -73,7 +73,9 @@ def _server(
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

@@ -1,9 +1,9 @@
 """Start and steer a simulator from tests, the demo and benchmarks. Synchronous; standard library only.
 
-    with Simulation.start(tmp_path) as simulation:
-        simulation.set_faults("apns", dead_share=0.01)
-        ...
-        assert simulation.stats()["apns"]["accepted"] == 100
+with Simulation.start(tmp_path) as simulation:
+    simulation.set_faults("apns", dead_share=0.01)
+    ...
+    assert simulation.stats()["apns"]["accepted"] == 100
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Simulation:
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "simulator", "--state-dir", str(folder), *options]
         with said.open("ab") as output:
-            process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output)  # noqa: S603
+            process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output)
         deadline = time.monotonic() + START_SECONDS
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -132,12 +132,16 @@ class Simulation:
         """Forget arrivals, statistics, receipts and faults; credentials stay."""
         self._call("POST", "reset")
 
-    def add_apns_key(self, *, team_id: str, key_id: str, public_key: str, bundle_ids: list[str], **more: Any) -> None:
+    def add_apns_key(
+        self, *, team_id: str, key_id: str, public_key: str, bundle_ids: list[str], **more: Any
+    ) -> None:
         """public_key: PEM. more: environments."""
         key = {"team_id": team_id, "key_id": key_id, "public_key": public_key, "bundle_ids": bundle_ids}
         self._call("POST", "credentials/apns", {**key, **more})
 
-    def add_service_account(self, *, project_id: str, client_email: str, public_key: str, **more: Any) -> None:
+    def add_service_account(
+        self, *, project_id: str, client_email: str, public_key: str, **more: Any
+    ) -> None:
         """public_key: PEM. more: private_key_id."""
         account = {"project_id": project_id, "client_email": client_email, "public_key": public_key}
         self._call("POST", "credentials/fcm", {**account, **more})
@@ -155,7 +159,9 @@ class Simulation:
             time.sleep(0.02)
         return stats
 
-    def _call(self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None) -> Any:
+    def _call(
+        self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None
+    ) -> Any:
         return json.loads(self._fetch(method, path, body, query))
 
     def _fetch(

@@ -21,8 +21,8 @@ import msgspec
 import orjson
 
 from simulator.answers import Answer, json_answer
-from simulator.app import Simulator
 from simulator.apns import Key
+from simulator.app import Simulator
 from simulator.faults import Plan
 from simulator.oauth import ServiceAccount
 from simulator.webpush import Subscription
@@ -86,7 +86,11 @@ class Control:
             route = self._routes.get((method, parts[1] if len(parts) > 1 else "health"))
             if route is None:
                 raise NotFound(f"{method} {path}")
-            arguments = [*parts[2:], *([query] if query else []), *([body] if method != "GET" and body else [])]
+            arguments = [
+                *parts[2:],
+                *([query] if query else []),
+                *([body] if method != "GET" and body else []),
+            ]
             result = route(*arguments)
         except (NotFound, KeyError) as error:
             return json_answer(404, {"error": f"not found: {error}"})
@@ -108,7 +112,9 @@ class Control:
     def _receipts(self, query: dict[str, str] | None = None) -> Answer:
         query = query or {}
         found = self.simulator.receipts.find(query.get("notification", ""), int(query.get("since", 0)))
-        lines = b"".join(orjson.dumps(receipt._asdict(), option=orjson.OPT_APPEND_NEWLINE) for receipt in found)
+        lines = b"".join(
+            orjson.dumps(receipt._asdict(), option=orjson.OPT_APPEND_NEWLINE) for receipt in found
+        )
         return Answer(200, [("content-type", "application/x-ndjson")], lines)
 
     def _faults(self, provider: str) -> Answer:
@@ -162,7 +168,7 @@ class Control:
         async for message in self.simulator.wall.watch():
             try:
                 await transport.send_bytes(message)
-            except Exception:  # noqa: BLE001 (the library's own; the viewer has left)
+            except Exception:
                 return
 
 

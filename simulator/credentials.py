@@ -1,4 +1,4 @@
-"""Ready-made credentials for a demo: an APNs key, a service account. Written once, registered at every start."""
+"""Ready-made credentials for a demo: an APNs key, a service account; written once, registered at each start."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from simulator.app import Simulator
 from simulator.apns import Key
+from simulator.app import Simulator
 from simulator.oauth import ServiceAccount
 
 TEAM_ID, KEY_ID, BUNDLE_ID = "SIMTEAM001", "SIMKEY0001", "dev.carillon.demo"
@@ -27,7 +27,10 @@ def ensure(folder: Path, simulator: Simulator, token_uri: str) -> dict[str, dict
 
     The service account's `token_uri` follows the simulator's port.
     """
-    return {"apns": _apns(folder / f"AuthKey_{KEY_ID}.p8", simulator), "fcm": _fcm(folder, simulator, token_uri)}
+    return {
+        "apns": _apns(folder / f"AuthKey_{KEY_ID}.p8", simulator),
+        "fcm": _fcm(folder, simulator, token_uri),
+    }
 
 
 def _apns(path: Path, simulator: Simulator) -> dict[str, str]:
@@ -51,7 +54,11 @@ def _fcm(folder: Path, simulator: Simulator, token_uri: str) -> dict[str, str]:
             private_key_id=known["private_key_id"],
         )
     )
-    return {"secret_file": str(path), "project_id": known["project_id"], "client_email": known["client_email"]}
+    return {
+        "secret_file": str(path),
+        "project_id": known["project_id"],
+        "client_email": known["client_email"],
+    }
 
 
 def _service_account() -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from simulator.answers import CUT, STALLED, Answer
+from simulator.answers import REFUSE, RESET, RESET_STREAM, STALL, Answer, ill_fated
 
 _MASK = 0xFFFFFFFF
 
@@ -54,6 +54,8 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     latency: float | Spread = 0.0
     stall_share: float = 0.0  # received, never answered
     reset_share: float = 0.0  # received, connection cut; nothing was accepted
+    reset_stream_share: float = 0.0  # received, RST_STREAM; nothing was accepted
+    refuse_share: float = 0.0  # RST_STREAM with REFUSED_STREAM: nothing was processed
     lost_answer_share: float = 0.0  # accepted and counted, then the connection is cut before the answer
     goaway_every: int = 0  # GOAWAY on a connection after so many streams
     outages: tuple[Outage, ...] = ()
@@ -70,9 +72,16 @@ class Faults:
     def set(self, plan: Plan) -> None:
         self.plan = plan
         self.active = plan != Plan()
-        self.random = random.Random(plan.seed)  # noqa: S311 (faults, not secrets)
+        self.random = random.Random(plan.seed)
         self.since = time.monotonic()
         self._dead_below = plan.dead_share * (_MASK + 1)
+        shares = (
+            (STALL, plan.stall_share),
+            (RESET, plan.reset_share),
+            (RESET_STREAM, plan.reset_stream_share),
+            (REFUSE, plan.refuse_share),
+        )
+        self._fates = [(fate, share) for fate, share in shares if share]
         self._error_total = sum(error.share for error in plan.errors)
 
     def network(self) -> Answer | Injection | None:
@@ -80,10 +89,13 @@ class Faults:
         for outage in self.plan.outages:
             if outage.start <= time.monotonic() - self.since < outage.start + outage.seconds:
                 return _outage_answer(outage)
-        if self.plan.stall_share and self.random.random() < self.plan.stall_share:
-            return STALLED
-        if self.plan.reset_share and self.random.random() < self.plan.reset_share:
-            return CUT
+        if not self._fates:
+            return None
+        draw = self.random.random()
+        for fate, share in self._fates:
+            draw -= share
+            if draw < 0:
+                return ill_fated(fate)
         return None
 
     def device(self, token: str) -> Injection | Literal["dead"] | None:
@@ -137,7 +149,7 @@ def is_dead(token: str, share: float) -> bool:
 
 def _outage_answer(outage: Outage) -> Answer | Injection:
     if outage.mode == "stall":
-        return STALLED
+        return ill_fated(STALL)
     if outage.mode == "reset":
-        return CUT
+        return ill_fated(RESET)
     return Injection(status=outage.status, retry_after=outage.retry_after)

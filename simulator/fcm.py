@@ -13,8 +13,8 @@ import orjson
 
 from simulator import devices
 from simulator.answers import JSON, Answer, Headers, Refusal, json_answer
-from simulator.fcm_message import AndroidNotification, Message, Notification, Request
 from simulator.faults import Injection
+from simulator.fcm_message import AndroidNotification, Message, Notification, Request
 from simulator.oauth import Accounts
 from simulator.receipts import KEY, notification_id
 from simulator.service import Arrival, Service
@@ -26,12 +26,19 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 # errorCode of FcmError -> google.rpc status
 RPC_STATUS = {
-    "INVALID_ARGUMENT": "INVALID_ARGUMENT", "UNREGISTERED": "NOT_FOUND", "SENDER_ID_MISMATCH": "PERMISSION_DENIED",
-    "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED", "THIRD_PARTY_AUTH_ERROR": "UNAUTHENTICATED", "INTERNAL": "INTERNAL",
-    "UNAVAILABLE": "UNAVAILABLE", "UNSPECIFIED_ERROR": "UNKNOWN",
-}  # fmt: skip
+    "INVALID_ARGUMENT": "INVALID_ARGUMENT",
+    "UNREGISTERED": "NOT_FOUND",
+    "SENDER_ID_MISMATCH": "PERMISSION_DENIED",
+    "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
+    "THIRD_PARTY_AUTH_ERROR": "UNAUTHENTICATED",
+    "INTERNAL": "INTERNAL",
+    "UNAVAILABLE": "UNAVAILABLE",
+    "UNSPECIFIED_ERROR": "UNKNOWN",
+}
 # Codes that come without an FcmError, from the API front end.
-FRONT_END = frozenset(("UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "SERVICE_DISABLED", "FIELD_VIOLATION"))
+FRONT_END = frozenset(
+    ("UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "SERVICE_DISABLED", "FIELD_VIOLATION")
+)
 USUAL = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "SENDER_ID_MISMATCH", 404: "UNREGISTERED",
          429: "QUOTA_EXCEEDED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
 MESSAGES = {
@@ -75,7 +82,9 @@ class Fcm(Service):
             notification = notification_id(notification)
         android = message.android
         high = android is not None and android.priority in ("HIGH", "high")
-        return Arrival(address, devices.fcm_index(address), notification, high, message, (project, validate_only))
+        return Arrival(
+            address, devices.fcm_index(address), notification, high, message, (project, validate_only)
+        )
 
     def _project(self, method: str, path: str) -> str:
         project = self._paths.get(path)
@@ -96,8 +105,8 @@ class Fcm(Service):
             raise Refusal(
                 401,
                 "UNAUTHENTICATED",
-                "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or "
-                "other valid authentication credential.",
+                "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie "
+                "or other valid authentication credential.",
             )
         if account.project_id != project:
             if project not in self.accounts.projects():
@@ -111,7 +120,11 @@ class Fcm(Service):
 
     def acceptance(self, arrival: Arrival, headers: Headers) -> Answer:
         project, validate_only = arrival.detail
-        name = "fake_message_id" if validate_only else f"0:{next(self._names)}%{arrival.notification[:8] or 0:0>8}"
+        name = (
+            "fake_message_id"
+            if validate_only
+            else f"0:{next(self._names)}%{arrival.notification[:8] or 0:0>8}"
+        )
         return Answer(200, [JSON], f'{{"name":"projects/{project}/messages/{name}"}}'.encode())
 
     def refusal(self, refusal: Refusal, headers: Headers) -> Answer:
@@ -203,7 +216,9 @@ def _schema_violation(text: str) -> Refusal:
 
 
 def _target(message: Message) -> str:
-    given = [(name, value) for name in ("token", "fid", "topic", "condition") if (value := getattr(message, name))]
+    given = [
+        (name, value) for name in ("token", "fid", "topic", "condition") if (value := getattr(message, name))
+    ]
     if len(given) > 1:
         first, second = given[0][0], given[1][0]
         raise field_violation(
@@ -236,7 +251,9 @@ def _examine_message(message: Message, length: int) -> None:
     limit = TOPIC_LIMIT if message.topic or message.condition else LIMIT
     # The whole request is longer than what counts, so a short one needs no measuring.
     if length > limit and _size(message) > limit:
-        raise field_violation("message", "Message too big: the payload is larger than the limit of " f"{limit} bytes.")
+        raise field_violation(
+            "message", f"Message too big: the payload is larger than the limit of {limit} bytes."
+        )
 
 
 def _examine_data(field: str, data: dict[str, str]) -> None:
@@ -248,9 +265,13 @@ def _examine_data(field: str, data: dict[str, str]) -> None:
 def _examine_ttl(ttl: str) -> None:
     match = _TTL.fullmatch(ttl)
     if match is None:
-        raise field_violation("message.android.ttl", f"Illegal duration format; duration must end with 's': {ttl}")
+        raise field_violation(
+            "message.android.ttl", f"Illegal duration format; duration must end with 's': {ttl}"
+        )
     if int(match[1]) > MAX_TTL:
-        raise field_violation("message.android.ttl", "Invalid value: ttl must be between 0 and 2419200 seconds")
+        raise field_violation(
+            "message.android.ttl", "Invalid value: ttl must be between 0 and 2419200 seconds"
+        )
 
 
 def _size(message: Message) -> int:

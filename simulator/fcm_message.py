@@ -55,7 +55,12 @@ class AndroidNotification(Base):
     event_time: str = ""
     local_only: bool = False
     notification_priority: Literal[
-        "PRIORITY_UNSPECIFIED", "PRIORITY_MIN", "PRIORITY_LOW", "PRIORITY_DEFAULT", "PRIORITY_HIGH", "PRIORITY_MAX"
+        "PRIORITY_UNSPECIFIED",
+        "PRIORITY_MIN",
+        "PRIORITY_LOW",
+        "PRIORITY_DEFAULT",
+        "PRIORITY_HIGH",
+        "PRIORITY_MAX",
     ] = "PRIORITY_UNSPECIFIED"
     default_sound: bool = False
     default_vibrate_timings: bool = False

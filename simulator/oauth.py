@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from simulator.answers import Answer, Headers, Refusal, json_answer
+from simulator.faults import Faults
 
 PATH = "/token"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -43,7 +44,8 @@ class AccessToken(msgspec.Struct):
 class Accounts:
     """Service accounts and the access tokens issued to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
         self.expires_in = 3599  # seconds an access token lives
         self.audiences: Set[str] = frozenset()  # the URLs this endpoint goes by
         self.issued = 0
@@ -67,10 +69,10 @@ class Accounts:
     def projects(self) -> set[str]:
         return {account.project_id for account, _ in self._accounts.values()}
 
-    def answer(self, method: str, headers: Headers, body: bytes, revoked: bool | tuple[str, ...] = False) -> Answer:
+    def answer(self, method: str, path: str, headers: Headers, body: bytes) -> Answer:
         try:
             account = self._examine(method, headers, body)
-            if revoked is True or (revoked and account.client_email in revoked):
+            if self.faults.is_revoked(account.client_email):
                 raise Refusal(400, "invalid_grant", "Invalid grant: account not found")
         except Refusal as refusal:
             return json_answer(refusal.status, {"error": refusal.code, "error_description": refusal.message})
@@ -90,7 +92,9 @@ class Accounts:
             raise Refusal(400, "invalid_request", "Content-Type must be application/x-www-form-urlencoded")
         form = parse_qs(body.decode("ascii", "replace"))
         if form.get("grant_type") != [GRANT]:
-            raise Refusal(400, "unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', [''])[0]}")
+            raise Refusal(
+                400, "unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', [''])[0]}"
+            )
         assertion = form.get("assertion", [])
         if len(assertion) != 1:
             raise Refusal(400, "invalid_request", "Missing required parameter: assertion")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
-from simulator.answers import CUT, Answer, Headers, Refusal
+from simulator.answers import RESET, Answer, Headers, Refusal, ill_fated
 from simulator.arrivals import Book
 from simulator.faults import Faults, Injection
 from simulator.receipts import Receipts
@@ -103,7 +103,7 @@ class Service(ABC):
             return self._inject(self.dead() if verdict == "dead" else verdict, headers)
         self._accept(arrival)
         if faults.answer_lost():
-            return CUT
+            return ill_fated(RESET)
         return self.acceptance(arrival, headers)._replace(delay=faults.latency())
 
     def _inject(self, injection: Injection, headers: Headers) -> Answer:

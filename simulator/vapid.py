@@ -80,7 +80,9 @@ def bad_token(message: str) -> Refusal:
 
 def _public_key(text: str) -> tuple[bytes, ec.EllipticCurvePublicKey]:
     try:
-        raw = base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
+        raw = base64.b64decode(
+            text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True
+        )
         return raw, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
     except (binascii.Error, ValueError):
         raise Refusal(403, "BadVapidPublicKey", "k is not an uncompressed P-256 point") from None

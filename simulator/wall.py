@@ -1,4 +1,4 @@
-"""The phones wall: a live page of simulated devices, fed by Server-Sent Events with a sample of what arrives."""
+"""The phones wall: a live page of simulated devices; Server-Sent Events bring a sample of what arrives."""
 
 from __future__ import annotations
 

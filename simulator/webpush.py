@@ -28,12 +28,16 @@ PATH = "/wp/"
 LIMIT = 4096
 TTL_CAP = {devices.STANDARD: 2_419_200, devices.APPLE: 2_592_000}  # 28 and 30 days
 URGENCIES = {None: False, "very-low": False, "low": False, "normal": False, "high": True}  # -> high
-USUAL = {400: "BadRequest", 401: "MissingAuthorization", 403: "VapidPkHashMismatch", 404: "NotFound", 406: "Throttled",
-         410: "Unregistered", 413: "PayloadTooLarge", 429: "TooManyRequests", 500: "InternalServerError",
-         503: "ServiceUnavailable"}  # fmt: skip
-ERRNO = {"MissingAuthorization": 109, "BadJwtToken": 109, "BadVapidPublicKey": 109, "VapidPkHashMismatch": 109,
-         "NotFound": 102, "Unregistered": 106, "PayloadTooLarge": 104, "BadTtl": 111, "BadWebPushTopic": 113,
-         "BadUrgency": 114, "BadEncryption": 110, "TooManyRequests": 201}  # fmt: skip
+USUAL = {
+    400: "BadRequest", 401: "MissingAuthorization", 403: "VapidPkHashMismatch", 404: "NotFound",
+    406: "Throttled", 410: "Unregistered", 413: "PayloadTooLarge", 429: "TooManyRequests",
+    500: "InternalServerError", 503: "ServiceUnavailable",
+}  # fmt: skip
+ERRNO = {
+    "MissingAuthorization": 109, "BadJwtToken": 109, "BadVapidPublicKey": 109, "VapidPkHashMismatch": 109,
+    "NotFound": 102, "Unregistered": 106, "PayloadTooLarge": 104, "BadTtl": 111, "BadWebPushTopic": 113,
+    "BadUrgency": 114, "BadEncryption": 110, "TooManyRequests": 201,
+}  # fmt: skip
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 _TTL = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -175,7 +179,9 @@ def _examine_headers(headers: Headers, flavour: str) -> tuple[int, bool]:
     if high is None:
         raise Refusal(400, "BadUrgency", "Urgency must be very-low, low, normal or high")
     topic = headers.get("topic")
-    if topic is not None and (not _TOPIC.fullmatch(topic) or (flavour == devices.APPLE and len(topic) % 4 == 1)):
+    if topic is not None and (
+        not _TOPIC.fullmatch(topic) or (flavour == devices.APPLE and len(topic) % 4 == 1)
+    ):
         raise Refusal(400, "BadWebPushTopic", "Topic must be at most 32 base64url characters")
     return int(ttl), high
 
