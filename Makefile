@@ -1,0 +1,86 @@
+# `make help` lists the targets. Everything runs in .venv, which is made as needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# Against a production-like environment that needs no services: the check reads settings only.
+DEPLOY_ENV := DATABASE_URL=postgresql://localhost/carillon REDIS_URL=redis://localhost \
+	ALLOWED_HOSTS=push.example.com \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
+	FIELD_ENCRYPTION_KEYS=$$($(BIN)/python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run smoke test check static bench lint format pins clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Run everything here with sample data; prints address and login
+	@exec $(BIN)/python manage.py demo
+
+run: $(RUNTIME) ## Run the processes of Procfile
+	@$(BIN)/python manage.py migrate --no-input --verbosity 0
+	@port=$$($(BIN)/python -c 'import os; from config import env; print(env.load(os.environ).port)') && \
+		exec $(BIN)/python -m config.embedded run -- honcho --env /dev/null start --port $$port
+
+smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
+	@exec $(BIN)/python manage.py smoke
+
+test: $(DEVELOPMENT) ## Run the tests
+	@exec $(BIN)/python -m pytest -m "not chaos and not soak and not browser" $(ARGS)
+
+check: static test smoke ## Run all that CI runs
+
+static: lint
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	@echo "$(BIN)/python manage.py check --deploy --fail-level WARNING"
+	@$(DEPLOY_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(RUNTIME) ## Measure; SIZE=1000000 sets the number of devices
+	@exec $(BIN)/python -m benchmarks
+
+lint: $(DEVELOPMENT) ## Check style
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+format: $(DEVELOPMENT) ## Repair style
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+pins: $(DEVELOPMENT) ## Resolve requirements*.in into requirements*.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make pins" \
+		requirements.in --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make pins" \
+		requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## Remove .venv, caches and the trial's data
+	rm -rf .data $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Carillon needs Python 3.11 or newer. Name one: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt uv
+
+# uv takes 9 seconds where pip takes 50; pip knows registries that are configured for pip alone.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement $(1) || \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(1)
+
+$(RUNTIME): requirements.txt | $(VENV)/bin/uv
+	@echo "Installing $< …"
+	@$(call install,$<)
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt $(RUNTIME) | $(VENV)/bin/uv
+	@echo "Installing $< …"
+	@$(call install,$<)
+	@touch $@
