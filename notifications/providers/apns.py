@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -39,16 +40,11 @@ SECOND_5XX_WAIT = 900.0  # Apple: after the first retry, 5xx may be tried again 
 TOKEN_UPDATES_WAIT = 1200.0
 STREAMS, CONNECTIONS = 500, 4
 
-UNREGISTERED, REJECTED, RETRY, BLOCKED = (
-    Outcome.UNREGISTERED,
-    Outcome.REJECTED,
-    Outcome.RETRY,
-    Outcome.BLOCKED,
-)
+UNREGISTERED, REJECTED = Outcome.UNREGISTERED, Outcome.REJECTED
+RETRY, BLOCKED = Outcome.RETRY, Outcome.BLOCKED
 
-CLOCK = Verdict(
-    BLOCKED, "provider_token_refused_fresh"
-)  # minted minutes ago and called expired: look at the clock
+CLOCK = Verdict(BLOCKED, "provider_token_refused_fresh")  # minted minutes ago, called expired: see the clock
+MALFORMED = Verdict(REJECTED, "malformed_token")  # ours to explain, not Apple's: the device stays
 ELSEWHERE = Verdict(REJECTED, "environment_not_covered")  # the credential serves the other environment only
 BAD_TOKEN = Verdict(UNREGISTERED, "bad_device_token")
 
@@ -106,9 +102,7 @@ class Apns(Provider):
                 raise InvalidCredential(name, "unknown setting")
         for name in ("team_id", "key_id"):
             if not re.fullmatch(r"[A-Z0-9]{10}", str(public.get(name, ""))):
-                raise InvalidCredential(
-                    name, "ten capital letters and digits, as Apple's developer pages show it"
-                )
+                raise InvalidCredential(name, "ten capital letters and digits")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,154}", str(public.get("bundle_id", ""))):
             raise InvalidCredential("bundle_id", "the app's bundle id, such as com.example.app")
         environment = str(public.get("environment") or "both")
@@ -135,24 +129,22 @@ class ApnsSession(Session):
         self._hosts = {"production": endpoints.apns_url, "sandbox": endpoints.apns_sandbox_url}
         if public.get("environment", "both") != "both":
             self._hosts = {str(public["environment"]): self._hosts[str(public["environment"])]}
-        # The key's own fingerprint is part of the name: who only claims another's team and key id shares nothing.
+        # The key's own fingerprint is in the name: who only claims another's team and key id shares nothing.
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"apns:{self._team}:{self._key_id}:{fingerprint}", self._mint)
         self._headers: dict[int, tuple[Rendered, Token, HeaderMap]] = {}
         self._updates_refused_at = 0.0
 
     async def warm_up(self) -> None:
-        try:
+        with suppress(Refused):  # the first message says so
             await self._bearer.get()
-        except Refused:
-            pass  # the first message says so
 
     async def send(self, rendered: Rendered, target: Target) -> Result:
         environment = target.environment or next(iter(self._hosts))
         if environment not in self._hosts:
             return verdict.result(ELSEWHERE, target)
         if not _is_token(target.token):
-            return verdict.result(BAD_TOKEN, target, detail="not hexadecimal")
+            return verdict.result(MALFORMED, target, detail="not hexadecimal")
         result = await self._post(environment, rendered, target)
         if target.environment:
             return result
@@ -171,7 +163,7 @@ class ApnsSession(Session):
         if result.outcome is Outcome.ACCEPTED:
             return result._replace(environment=other)
         if result.outcome is Outcome.BLOCKED:
-            # A key may be limited to one environment. One stray device must not stop the lane, nor be retired for it.
+            # A key may be limited to one environment: one stray device stops no lane and is not retired.
             return verdict.result(ELSEWHERE, target, detail=result.reason)
         return result
 
@@ -217,7 +209,7 @@ class ApnsSession(Session):
         )
 
     def _too_many_updates(self, judged: Verdict) -> Verdict:
-        """Apple shuns the connection, not the token: a new connection, and a long pause if that was no cure."""
+        """Apple shuns the connection, not the token: a new one, and a long pause if that was no cure."""
         now, before = time.monotonic(), self._updates_refused_at
         self._updates_refused_at = now
         self._transport.renew()

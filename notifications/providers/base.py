@@ -95,6 +95,7 @@ class Result(NamedTuple):
     retired_since: float | None = None  # unix seconds: retire only if registered before this (APNs 410)
     detail: str = ""  # the provider's own words, ≤ 200 characters, never a token or payload
     environment: str = ""  # apns: where the token was found to live, when the target did not say
+    scope: str = ""  # BLOCKED or throttled for this part only (webpush: the push service's host); "": for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Credential:
     secret: str = field(repr=False)
 
 
-class InvalidCredential(ValueError):  # noqa: N818
+class InvalidCredential(ValueError):
     """A credential that cannot work, refused on entry. `field` names the setting at fault."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -115,7 +116,7 @@ class InvalidCredential(ValueError):  # noqa: N818
         self.field = field
 
 
-class PayloadTooLarge(ValueError):  # noqa: N818
+class PayloadTooLarge(ValueError):
     """The rendered message passes the platform's limit; raised at acceptance, never met at the provider."""
 
     def __init__(self, provider: str, size: int, limit: int) -> None:
@@ -194,7 +195,7 @@ class Provider(ABC):
 
     @abstractmethod
     def check_credential(self, public: Mapping[str, Any], secret: str) -> tuple[dict[str, Any], str]:
-        """The public settings and the secret to store, completed with what can be derived (Web Push: a new key pair).
+        """Public settings and secret as they are to be stored, completed with what can be derived or made.
 
         Raises InvalidCredential naming the setting. No network.
         """

@@ -18,7 +18,7 @@ ASK_AGAIN = 5.0  # seconds between two looks at the store, so 500 waiting sends 
 UNAVAILABLE = Verdict(Outcome.RETRY, "token_unavailable", 5.0)
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """No token, and what that means for a message."""
 
     def __init__(self, verdict: Verdict, detail: str = "") -> None:
@@ -48,7 +48,7 @@ class Bearer:
         return await asyncio.shield(self._task or self._fetch())
 
     async def refused(self, token: Token) -> bool:
-        """The provider refused `token`. True: a new one is worth a try; False: it was fresh, so the fault is ours."""
+        """The provider refused `token`. True: try a new one. False: it was fresh, so the fault is ours."""
         if self._token is token:
             self._token = None
         if time.time() - token.minted_at < FRESH_SECONDS:

@@ -7,6 +7,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -38,19 +39,16 @@ from .transport import Answer, NoAnswer, NotSent, Transport
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TOKEN_HOST = "oauth2.googleapis.com"
+GOOGLE = "oauth2.googleapis.com"
+SPARE = 300  # seconds an access token is good for after we call it expired
 STREAMS, CONNECTIONS = 100, 8  # Google's front ends take 100 streams on a connection
 PROVEN = 64  # payloads remembered as accepted
 
-UNREGISTERED, REJECTED, RETRY, BLOCKED = (
-    Outcome.UNREGISTERED,
-    Outcome.REJECTED,
-    Outcome.RETRY,
-    Outcome.BLOCKED,
-)
+UNREGISTERED, REJECTED = Outcome.UNREGISTERED, Outcome.REJECTED
+RETRY, BLOCKED = Outcome.RETRY, Outcome.BLOCKED
 
 # Codes that FCM tells apart by words or details rather than by a code of their own.
-NOT_A_TOKEN = "INVALID_ARGUMENT:registration_token"
+UNKNOWN_ADDRESS = "INVALID_ARGUMENT:registration_token"
 FIELDS = "INVALID_ARGUMENT:field_violations"
 DEVICE_QUOTA = "QUOTA_EXCEEDED:device"
 
@@ -65,7 +63,9 @@ class Fcm(Provider):
     BACKOFF = Backoff(base=10, cap=1800, attempts=8)  # Google: 10 s at least, about an hour in all
     OUTCOMES = {
         (200, ""): Verdict(Outcome.ACCEPTED, ""),
-        (400, NOT_A_TOKEN): Verdict(UNREGISTERED, "invalid_registration_token"),  # once the payload is proven
+        (400, UNKNOWN_ADDRESS): Verdict(
+            UNREGISTERED, "invalid_registration_token"
+        ),  # once the payload is proven
         (400, FIELDS): Verdict(REJECTED, "invalid_argument"),
         (400, "INVALID_ARGUMENT"): Verdict(REJECTED, "invalid_argument"),
         (401, ""): Verdict(RETRY, "access_token_refused", 0.0),
@@ -122,10 +122,8 @@ class FcmSession(Session):
         self._proven: OrderedDict[bytes, None] = OrderedDict()  # payloads some device has accepted
 
     async def warm_up(self) -> None:
-        try:
+        with suppress(Refused):  # the first message says so
             await self._bearer.get()
-        except Refused:
-            pass  # the first message says so
 
     async def send(self, rendered: Rendered, target: Target) -> Result:
         try:
@@ -155,7 +153,7 @@ class FcmSession(Session):
         judged = (
             Fcm.UNSPECIFIED if code == "UNSPECIFIED_ERROR" else verdict.of(Fcm.OUTCOMES, answer.status, code)
         )
-        if code == NOT_A_TOKEN and rendered.rest not in self._proven:
+        if code == UNKNOWN_ADDRESS and rendered.rest not in self._proven:
             judged = UNPROVEN
         elif answer.status == 401 and judged.outcome is RETRY and not await self._bearer.refused(token):
             judged = Verdict(BLOCKED, judged.reason)
@@ -188,7 +186,7 @@ class FcmSession(Session):
         said = verdict.json_object(answer.body)
         value, lasts = said.get("access_token"), said.get("expires_in", 3600)
         if answer.status == 200 and isinstance(value, str) and value and isinstance(lasts, int | float):
-            return Token(value, now, now + lasts)
+            return Token(value, now, now + max(lasts - SPARE, lasts / 2))
         raise Refused(
             _mint_verdict(answer.status, said), str(said.get("error_description") or said.get("error") or "")
         )
@@ -218,7 +216,7 @@ def error_code(status: int, error: Mapping[str, Any]) -> str:
     if any(part.get("fieldViolations") for part in details) and code in ("", "INVALID_ARGUMENT"):
         return FIELDS
     if code == "INVALID_ARGUMENT" and "not a valid FCM registration token" in words:
-        return NOT_A_TOKEN
+        return UNKNOWN_ADDRESS
     if code == "QUOTA_EXCEEDED" and re.search(r"\b(device|topic)\b", words, re.IGNORECASE):
         return DEVICE_QUOTA
     if not code and status in (400, 403):
@@ -261,12 +259,12 @@ def _check_token_uri(uri: str, endpoints: Endpoints) -> None:
     """The assertion is worth a token: it goes to Google, or to where FCM itself has been pointed."""
     try:
         asked, own = urlsplit(uri), urlsplit(endpoints.fcm_url)
-        google = asked.scheme == "https" and asked.netloc == TOKEN_HOST
+        google = asked.scheme == "https" and asked.netloc == GOOGLE
         ours = asked.scheme == own.scheme and asked.hostname == own.hostname and "@" not in asked.netloc
     except ValueError:
         google = ours = False
     if not google and not ours:
-        raise InvalidCredential("secret.token_uri", f"must be on https://{TOKEN_HOST}")
+        raise InvalidCredential("secret.token_uri", f"must be on https://{GOOGLE}")
 
 
 def _private_key(pem: str) -> rsa.RSAPrivateKey:

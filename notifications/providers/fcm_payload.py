@@ -76,7 +76,7 @@ def render(message: Message) -> Rendered:
     size = len(orjson.dumps(body))
     if size > LIMIT:
         raise PayloadTooLarge("fcm", size, LIMIT)
-    # android is first and never empty (it has the priority), so the ttl can be spliced in as its first member.
+    # android comes first and is never empty (its priority), so a ttl can be spliced in as its first member.
     rest = orjson.dumps({"message": body})[len(b'{"message":{"android":{') :]
     return Rendered(rest=rest, size=size, expires_at=message.expires_at)
 
@@ -95,7 +95,7 @@ def _message(message: Message, options: Options) -> dict[str, Any]:
     shown = _present({"title": title or None, "body": text or None, "image": message.image or None})
     data = _data(message, options)
     if options.data_only:
-        data = {**{key: value for key, value in shown.items()}, **data}
+        data = {**shown, **data}
     return _present(
         {
             "android": _android(message, options),

@@ -23,6 +23,7 @@ from .base import (
     Verdict,
 )
 
+ACCEPTED = Verdict(Outcome.ACCEPTED, "")
 Answer = Verdict | Callable[[Message, Target], Verdict]
 
 
@@ -42,7 +43,7 @@ class Memory(Provider):
 
     sent: list[tuple[Message, Target]] = field(default_factory=list)
     answers: dict[int, Answer] = field(default_factory=dict)
-    default: Answer = Verdict(Outcome.ACCEPTED, "")
+    default: Answer = ACCEPTED
 
     name = "memory"
     platforms = frozenset({"ios", "macos", "android", "web"})

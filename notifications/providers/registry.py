@@ -7,6 +7,9 @@ from .base import Endpoints, Provider
 from .console import Console
 from .fcm import Fcm
 from .memory import Memory
+from .webpush import WebPush
+
+__all__ = ["Endpoints", "load"]
 
 
 def load(endpoints: Endpoints) -> dict[str, Provider]:
@@ -14,6 +17,7 @@ def load(endpoints: Endpoints) -> dict[str, Provider]:
     providers: tuple[Provider, ...] = (
         Apns(endpoints),
         Fcm(endpoints),
+        WebPush(endpoints),
         Console(),
         Memory(),
     )

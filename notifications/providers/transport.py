@@ -23,14 +23,15 @@ from pyreqwest.response import Response
 
 BODY_LIMIT = 64 * 1024  # bytes of an answer that are kept
 IDLE_SECONDS = 300.0
+ORIGINS = 512  # servers remembered at a time
 RENEW_SECONDS = 10.0  # renew() again within this is ignored: a storm of 503 must not become one of handshakes
 
 
-class NotSent(Exception):  # noqa: N818
+class NotSent(Exception):
     """Nothing was processed: no route, no connection, no TLS, or the server refused the stream."""
 
 
-class NoAnswer(Exception):  # noqa: N818
+class NoAnswer(Exception):
     """It may have been processed: a timeout, a reset or a lost connection after sending."""
 
 
@@ -78,6 +79,8 @@ class Transport:
         """The server at `url` (scheme, host and port)."""
         url = url.rstrip("/")
         if url not in self._origins:
+            if len(self._origins) >= ORIGINS:
+                self._origins = {}  # requests in flight keep theirs
             self._origins[url] = Origin(self, url)
         return self._origins[url]
 

@@ -54,10 +54,10 @@ def result(
     outcome, reason, retry_after, attempts = verdict
     if outcome is Outcome.RETRY and attempts is not None and target.attempt >= attempts:
         outcome = Outcome.REJECTED
-    if outcome is Outcome.RETRY:
-        retry_after = retry_after if wait is None else wait
-    else:
+    if outcome is not Outcome.RETRY:
         retry_after = None
+    elif wait is not None:
+        retry_after = wait
     return Result(
         target.device_id,
         outcome,

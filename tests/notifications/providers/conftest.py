@@ -1,7 +1,8 @@
-"""The cast: a push service at the wire, credentials as the vendors issue them, a token store for one process."""
+"""The cast: a push service at the wire, credentials as the vendors issue them, a token store."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -27,13 +28,15 @@ class Tokens:
         self.kept: dict[str, Token] = {}
         self.minted = 0
         self.dropped: list[str] = []
+        self.lock = asyncio.Lock()
 
     async def get(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
-        token = self.kept.get(key)
-        if token is None or time.time() >= token.expires_at - REFRESH_AHEAD:
-            self.minted += 1
-            token = self.kept[key] = await mint()
-        return token
+        async with self.lock:
+            token = self.kept.get(key)
+            if token is None or time.time() >= token.expires_at - REFRESH_AHEAD:
+                self.minted += 1
+                token = self.kept[key] = await mint()
+            return token
 
     async def drop(self, key: str, value: str) -> None:
         self.dropped.append(key)

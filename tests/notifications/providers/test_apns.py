@@ -120,7 +120,8 @@ async def test_two_devices_get_the_same_message(provider, session, service):
     assert [first.path, second.path] == ["/3/device/" + APNS_TOKEN, "/3/device/" + "b2" * 40]
     assert first.body == second.body
     ids = {first.headers.pop("apns-id"), second.headers.pop("apns-id")}
-    assert len(ids) == 2 and all(str(uuid.UUID(one)) == one for one in ids)
+    assert len(ids) == 2
+    assert all(str(uuid.UUID(one)) == one for one in ids)
     assert ids == {result.provider_id for result in results}
     del first.headers[":path"], second.headers[":path"]
     assert first.headers == second.headers
@@ -146,7 +147,8 @@ class TestEnvironment:
     async def test_a_known_one_is_not_probed(self, provider, session, service, sandbox):
         service.answer = lambda request: refusal(400, "BadDeviceToken")
         result = await session.send(provider.render(message()), HERE)
-        assert result.outcome is Outcome.UNREGISTERED and sandbox.requests == []
+        assert result.outcome is Outcome.UNREGISTERED
+        assert sandbox.requests == []
 
     async def test_a_key_limited_to_the_other_costs_neither_lane_nor_device(
         self, provider, session, service, sandbox
@@ -188,10 +190,8 @@ class TestProviderToken:
         sessions = [provider.open(apns_credential, tokens) for _ in range(2)]
         rendered = provider.render(message())
         await asyncio.gather(*[session.send(rendered, HERE) for session in sessions for _ in range(10)])
-        assert (
-            tokens.minted <= 2
-            and len({request.headers["authorization"] for request in service.requests}) <= 2
-        )
+        assert tokens.minted == 1
+        assert len({request.headers["authorization"] for request in service.requests}) == 1
         await asyncio.gather(*[session.close() for session in sessions])
 
     async def test_another_key_under_the_same_names_shares_nothing(
@@ -276,7 +276,7 @@ async def test_a_5xx_is_tried_soon_on_a_new_connection_then_after_a_quarter_of_a
 @pytest.mark.parametrize("token", ["", "../../x", "zz" * 32, "a b", "é" * 10, "a" * 401, "٣" * 8, "a1?x=1"])
 async def test_what_is_no_token_never_becomes_a_path(provider, session, service, token):
     result = await session.send(provider.render(message()), Target(7, token, environment="production"))
-    assert (result.outcome, result.reason) == (Outcome.UNREGISTERED, "bad_device_token")
+    assert (result.outcome, result.reason) == (Outcome.REJECTED, "malformed_token")
     assert service.requests == []
 
 
@@ -285,7 +285,8 @@ class TestCredential:
 
     def test_a_good_one_is_completed(self, provider, apns_key):
         public, secret = provider.check_credential(self.PUBLIC, "\n" + apns_key + "\n")
-        assert public == {**self.PUBLIC, "environment": "both"} and secret == apns_key
+        assert public == {**self.PUBLIC, "environment": "both"}
+        assert secret == apns_key
 
     @pytest.mark.parametrize(
         ("changes", "field"),

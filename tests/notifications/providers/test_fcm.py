@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from notifications.providers import fcm
 from notifications.providers.base import Credential, InvalidCredential, Outcome, Target
-from notifications.providers.fcm import DEVICE_QUOTA, FIELDS, NOT_A_TOKEN, Fcm
+from notifications.providers.fcm import DEVICE_QUOTA, FIELDS, UNKNOWN_ADDRESS, Fcm
 
 from . import wire
 from .conftest import message
@@ -79,7 +79,7 @@ DISABLED = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERV
 # How each of the table's keys looks at the wire, where it is not just an FcmError of that code.
 LOOKS = {
     (200, ""): SENT,
-    (400, NOT_A_TOKEN): refusal(
+    (400, UNKNOWN_ADDRESS): refusal(
         400,
         "INVALID_ARGUMENT",
         "The registration token is not a valid FCM registration token",
@@ -166,7 +166,7 @@ async def test_an_acceptance_names_the_message(session, provider):
 
 async def test_an_invalid_token_costs_the_device_only_once_the_payload_is_proven(provider, session, google):
     rendered = provider.render(message())
-    google.answer = lambda request: LOOKS[400, NOT_A_TOKEN] if b"b-7" in request.body else SENT
+    google.answer = lambda request: LOOKS[400, UNKNOWN_ADDRESS] if b"b-7" in request.body else SENT
     before = await session.send(rendered, HERE)
     await session.send(rendered, OTHER)
     after = await session.send(rendered, HERE)
@@ -237,7 +237,7 @@ class TestAccessToken:
         claims = jwt.decode(
             form["assertion"][0], key, algorithms=["RS256"], audience=service_account["token_uri"]
         )
-        assert claims["iss"] == service_account["client_email"] and claims["scope"] == fcm.SCOPE
+        assert (claims["iss"], claims["scope"]) == (service_account["client_email"], fcm.SCOPE)
 
     async def test_one_is_asked_for_and_sent_with_every_message(self, provider, session, google):
         rendered = provider.render(message())
@@ -290,7 +290,8 @@ class TestAccessToken:
         results = await asyncio.gather(*[session.send(rendered, HERE) for _ in range(10)])
         results.append(await session.send(rendered, HERE))
         assert {(result.outcome, result.reason) for result in results} == {(outcome, reason)}
-        assert google.sent == [] and len(google.mints) == 1, "eleven messages, one question"
+        assert google.sent == []
+        assert len(google.mints) == 1, "eleven messages, one question"
 
     async def test_a_store_in_trouble_delays(self, provider, fcm_credential, google):
         class Broken:

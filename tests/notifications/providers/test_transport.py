@@ -125,7 +125,7 @@ async def test_who_waits_for_a_connection_that_fails_was_not_sent(client, servic
     service.answer = lambda request: wire.DROP
     results = await asyncio.gather(*[post(client, service.url) for _ in range(20)], return_exceptions=True)
     kinds = [type(result) for result in results]
-    assert kinds.count(NoAnswer) == 1 and kinds.count(NotSent) == 19
+    assert (kinds.count(NoAnswer), kinds.count(NotSent)) == (1, 19)
     assert len(service.requests) == 1
 
 

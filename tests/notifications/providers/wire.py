@@ -1,4 +1,4 @@
-"""A push service at the wire: HTTP/2 over TLS, which answers, stalls, resets or vanishes as a test tells it."""
+"""A push service at the wire: HTTP/2 over TLS, which answers, stalls, resets or vanishes as told."""
 
 from __future__ import annotations
 
