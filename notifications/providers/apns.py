@@ -44,7 +44,6 @@ UNREGISTERED, REJECTED = Outcome.UNREGISTERED, Outcome.REJECTED
 RETRY, BLOCKED = Outcome.RETRY, Outcome.BLOCKED
 
 CLOCK = Verdict(BLOCKED, "provider_token_refused_fresh")  # minted minutes ago, called expired: see the clock
-MALFORMED = Verdict(REJECTED, "malformed_token")  # ours to explain, not Apple's: the device stays
 ELSEWHERE = Verdict(REJECTED, "environment_not_covered")  # the credential serves the other environment only
 BAD_TOKEN = Verdict(UNREGISTERED, "bad_device_token")
 
@@ -144,7 +143,7 @@ class ApnsSession(Session):
         if environment not in self._hosts:
             return verdict.result(ELSEWHERE, target)
         if not _is_token(target.token):
-            return verdict.result(MALFORMED, target, detail="not hexadecimal")
+            return verdict.result(verdict.MALFORMED, target, detail="not hexadecimal")
         result = await self._post(environment, rendered, target)
         if target.environment:
             return result

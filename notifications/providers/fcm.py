@@ -126,9 +126,12 @@ class FcmSession(Session):
             await self._bearer.get()
 
     async def send(self, rendered: Rendered, target: Target) -> Result:
+        address = _address(target)
+        if not address:
+            return verdict.result(verdict.MALFORMED, target)
         try:
             token = await self._bearer.get()
-            body = fcm_payload.body(rendered, _address(target), time.time())
+            body = fcm_payload.body(rendered, address, time.time())
             answer = await self._origin.post(self._path, self._prepared(token), body)
         except Refused as refused:
             return verdict.result(refused.verdict, target, detail=refused.detail)
@@ -233,7 +236,13 @@ def _mint_verdict(status: int, said: Mapping[str, Any]) -> Verdict:
 
 
 def _address(target: Target) -> bytes:
-    return b'"fid":' + orjson.dumps(target.fid) if target.fid else b'"token":' + orjson.dumps(target.token)
+    """`"token":"…"` or `"fid":"…"`, as JSON; nothing if there is neither."""
+    try:
+        if target.fid:
+            return b'"fid":' + orjson.dumps(target.fid)
+        return b'"token":' + orjson.dumps(target.token) if target.token else b""
+    except orjson.JSONEncodeError:  # not text
+        return b""
 
 
 def _message_name(body: bytes) -> str:

@@ -17,6 +17,9 @@ LONGEST_WAIT = 6 * 3600.0  # seconds; a Retry-After above it is taken for a mist
 
 NOT_CONNECTED = Verdict(Outcome.RETRY, "not_connected")
 NO_ANSWER = Verdict(Outcome.UNCERTAIN, "no_answer")
+MALFORMED = Verdict(
+    Outcome.REJECTED, "malformed_token"
+)  # seen here, not said by the provider: the device stays
 
 Table = Mapping[tuple[int, str], Verdict]
 

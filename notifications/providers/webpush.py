@@ -167,7 +167,7 @@ class WebPushSession(Session):
         """RFC 8292, 3: who we are, to this push service, for the next hours."""
         claims = {"aud": audience, "exp": int(now) + VAPID_SECONDS, "sub": self._subject}
         token = jwt.encode(claims, self._key, algorithm="ES256")
-        return f"vapid t={token}, k={self._public_key}"
+        return f"vapid t={token},k={self._public_key}"
 
     def _service(self, url: str) -> _Service:
         service = self._services.get(url)

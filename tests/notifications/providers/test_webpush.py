@@ -178,7 +178,7 @@ async def test_the_request_says_what_rfc_8030_asks(provider, session, service, h
     assert request.headers["urgency"] == "high"
     assert request.headers["topic"] == webpush_payload.topic("orders")
     assert request.headers["content-encoding"] == "aes128gcm"
-    token, _, key = request.headers["authorization"].removeprefix("vapid t=").partition(", k=")
+    token, _, key = request.headers["authorization"].removeprefix("vapid t=").partition(",k=")
     assert key == credential.public["public_key"]
     public = webpush._private_key(credential.secret).public_key()
     claims = jwt.decode(token, public, algorithms=["ES256"], audience=service.url)
@@ -198,7 +198,7 @@ async def test_another_origin_gets_another_audience(provider, session):
         session.authorization(origin, time.time()) for origin in ("https://a.example", "https://b.example")
     )
     audiences = [
-        jwt.decode(value[8:].partition(", ")[0], options={"verify_signature": False})["aud"]
+        jwt.decode(value[8:].partition(",")[0], options={"verify_signature": False})["aud"]
         for value in (one, other)
     ]
     assert audiences == ["https://a.example", "https://b.example"]
