@@ -19,10 +19,7 @@ RESET_STREAM = "reset_stream"  # HTTP/2: RST_STREAM with INTERNAL_ERROR; HTTP/1.
 REFUSE = "refuse"  # HTTP/2: RST_STREAM with REFUSED_STREAM, nothing was processed; HTTP/1.1: as RESET
 
 
-class Headers(Protocol):
-    """Request headers; names are lower case."""
-
-    def get(self, key: str, default: str | None = None, /) -> str | None: ...
+Headers = Mapping[str, str]  # of a request; names are lower case
 
 
 class Answer(NamedTuple):

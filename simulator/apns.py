@@ -172,6 +172,8 @@ class Apns(Service):
     def _examine_headers(self, headers: Headers) -> bool:
         """Whether the priority is immediate."""
         get = headers.get
+        if DUPLICATE in headers:
+            raise refused("DuplicateHeaders")
         token = self.keys.verify(get("authorization"))
         if self.environment not in token.key.environments:
             raise refused("BadEnvironmentKeyIdInToken")
@@ -183,8 +185,6 @@ class Apns(Service):
             raise refused("InvalidPushType")
         if topic not in topics:
             raise refused(_topic_problem(topic, token.key))
-        if get(DUPLICATE) is not None:
-            raise refused("DuplicateHeaders")
         apns_id = get("apns-id")
         if apns_id is not None and not _APNS_ID.fullmatch(apns_id):
             raise refused("BadMessageId")

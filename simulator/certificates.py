@@ -27,7 +27,7 @@ class Certificates(NamedTuple):
 
 
 def ensure(folder: Path, hosts: Iterable[str]) -> Certificates:
-    """Write `ca.pem`, `server.pem` and `server.key` into folder; those already there stay, and stay trusted."""
+    """Write `ca.pem`, `server.pem` and `server.key` into folder; those already there stay."""
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     if not all(path.exists() for path in files):
         _write(files, sorted({"localhost", "127.0.0.1", "::1", *hosts}))

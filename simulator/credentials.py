@@ -1,4 +1,4 @@
-"""Ready-made credentials for a demo: an APNs key, a service account; written once, registered at each start."""
+"""Ready-made credentials for a demo: an APNs key and a service account, written once, registered at start."""
 
 from __future__ import annotations
 

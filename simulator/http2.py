@@ -8,11 +8,11 @@ N streams, streams reset or left open, connections cut.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import sys
 import traceback
-from typing import Any
 
 from simulator.answers import REFUSE, RESET, RESET_STREAM, STALL, Answer, Router
 from simulator.hpack_codec import Decoder, HpackError, encode
@@ -21,6 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 STREAMS = 1_000  # SETTINGS_MAX_CONCURRENT_STREAMS, as APNs commonly sends
 BODY_LIMIT = 1 << 20
 WINDOW = 1 << 30  # ours, for the whole connection
+FAREWELL = 2.0  # seconds between our GOAWAY and the end; closing at once would race with the client
 WINDOW_STEP = 1 << 24  # given back when so much was read
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
@@ -96,9 +97,13 @@ class Http2:
         self._flush()
 
     def leave(self, code: int = NO_ERROR, debug: str = "") -> None:
-        """GOAWAY: answer the streams that came, process no later one, close when the last is answered."""
+        """GOAWAY: answer the streams that came, process no later one.
+
+        The client closes when it has its answers; one that does not is closed upon.
+        """
         self._frame(GOAWAY, 0, 0, struct.pack(">LL", self._last_stream, code) + debug.encode())
         self._is_leaving = True
+        asyncio.get_running_loop().call_later(FAREWELL, self._transport.close)
 
     def lost(self) -> None:
         self._open.clear()
@@ -288,13 +293,11 @@ class Http2:
         if self._out and not self._transport.is_closing():
             self._transport.write(b"".join(self._out))
         self._out.clear()
-        if self._is_leaving and not self._open and not self._requests and not self._waiting:
-            self._transport.close()
 
 
 def cut(transport: asyncio.Transport) -> None:
-    """Close with a TCP reset: the peer sees ECONNRESET, whatever it was waiting for."""
-    connection: Any = transport.get_extra_info("socket")
-    if connection is not None:
+    """End the connection with a TCP reset: the peer sees ECONNRESET, whatever it was waiting for."""
+    # The loop's own object passes no options on; a duplicate of its descriptor does.
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

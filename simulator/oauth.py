@@ -14,6 +14,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt.types import Options
 
 from simulator.answers import Answer, Headers, Refusal, json_answer
 from simulator.faults import Faults
@@ -119,7 +120,12 @@ class Accounts:
         return account
 
 
-_CHECK_SIGNATURE_ONLY = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+_CHECK_SIGNATURE_ONLY: Options = {
+    "verify_aud": False,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
 
 
 def invalid_grant(message: str) -> Refusal:

@@ -19,7 +19,7 @@ class Arrival(NamedTuple):
     """A request that passed every check."""
 
     address: str  # token, or identifier of a subscription
-    index: int | None  # of a device of devices.py
+    number: int | None  # index of a device of devices.py
     notification: str
     high: bool
     payload: Any  # for the wall
@@ -74,9 +74,9 @@ class Service(ABC):
         return self.acceptance(arrival, headers)
 
     def _accept(self, arrival: Arrival) -> None:
-        address, index, notification, high, payload, _ = arrival
+        address, number, notification, high, payload, _ = arrival
         self.stats.accepted += 1
-        self.book.accept(index, address, notification)
+        self.book.accept(number, address, notification)
         self.receipts.add(self.name, address, notification, high)
         if self.wall.is_open:
             self.wall.show(self.platform, address, self.shown(payload))
@@ -99,7 +99,7 @@ class Service(ABC):
             return self._refuse(refusal, headers)
         verdict = faults.device(arrival.address) or faults.error()
         if verdict is not None:
-            self.book.fault(arrival.index, arrival.address)
+            self.book.fault(arrival.number, arrival.address)
             return self._inject(self.dead() if verdict == "dead" else verdict, headers)
         self._accept(arrival)
         if faults.answer_lost():

@@ -11,6 +11,7 @@ from collections.abc import Set
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.types import Options
 
 from simulator import devices
 from simulator.answers import Refusal
@@ -20,7 +21,7 @@ KEPT = 10_000
 _HEADER = re.compile(r"vapid\s+(.*)", re.IGNORECASE)
 _PARAMETER = re.compile(r'\s*([a-z]+)\s*=\s*"?([A-Za-z0-9_.=-]+)"?\s*(?:,|$)', re.IGNORECASE)
 _SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://[^/\s]+.*")
-_OPTIONS = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+_OPTIONS: Options = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 
 class Identity(msgspec.Struct):
