@@ -62,7 +62,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         "liveactivity", "pushtotalk", "mdm", "widgets", "controls",
     ] = "alert"  # fmt: skip
     priority: Literal[1, 5, 10] | None = None
-    topic: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}\Z")] | None = (
+    topic: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$(?!\n)")] | None = (
         None  # not bundle id + suffix
     )
     title: str | None = None

@@ -20,7 +20,7 @@ RESERVED = ("from", "carillon", "carillon_url", "carillon_actions")
 RESERVED_PREFIXES = ("gcm.", "google.")
 
 Text = Annotated[str, msgspec.Meta(max_length=256)]
-Label = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9\-_.~%]{1,50}\Z")]
+Label = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9\-_.~%]{1,50}$(?!\n)")]
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     analytics_label: Label | None = None
     channel_id: Text | None = None  # from here: android.notification
     icon: Text | None = None
-    color: Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-fA-F]{6}\Z")] | None = None
+    color: Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-fA-F]{6}$(?!\n)")] | None = None
     sound: Text | None = None
     tag: Text | None = None
     click_action: Text | None = None
