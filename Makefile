@@ -21,7 +21,7 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Run everything here with sample data; prints address and login
-	@exec $(BIN)/python manage.py demo
+	@exec $(BIN)/python -m simulator.demo
 
 run: $(RUNTIME) ## Run the processes of Procfile
 	@$(BIN)/python manage.py migrate --no-input --verbosity 0
@@ -29,7 +29,7 @@ run: $(RUNTIME) ## Run the processes of Procfile
 		exec $(BIN)/python -m config.embedded run -- honcho --env /dev/null start --port $$port
 
 smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
-	@exec $(BIN)/python manage.py smoke
+	@exec $(BIN)/python -m simulator.smoke
 
 test: $(DEVELOPMENT) ## Run the tests
 	@exec $(BIN)/python -m pytest -m "not chaos and not soak and not browser" $(ARGS)

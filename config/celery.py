@@ -33,11 +33,11 @@ def defaults() -> dict[str, Any]:
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.1},
         "task_default_queue": "periodic",
         "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,  # those that acknowledge late: none
         "worker_proc_alive_timeout": 60,
         "worker_redirect_stdouts": False,
         "worker_send_task_events": False,
         "worker_soft_shutdown_timeout": 5,
-        "beat_scheduler": "celery.beat:Scheduler",  # fixed ticks: nothing to keep in a file or a table
         "timezone": "UTC",
     }
 

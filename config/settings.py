@@ -45,6 +45,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.cors.cors",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -141,6 +142,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Carillon",
     "DESCRIPTION": "Register devices, send notifications, see what became of every one of them.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -149,6 +151,19 @@ SPECTACULAR_SETTINGS = {
 }
 
 CELERY_BROKER_URL = ENV.broker_url or embedded.broker_url(REDIS_URL)
+CELERY_BEAT_SCHEDULER = "config.clock:LeaderScheduler"
+
+
+def _tick(task: str, seconds: float) -> dict[str, object]:
+    """A tick nobody took before the next one came is dropped: they must not pile up."""
+    return {"task": task, "schedule": seconds, "options": {"queue": "periodic", "expires": max(seconds, 2)}}
+
+
+CELERY_BEAT_SCHEDULE = {
+    "tick": _tick("notifications.tick", 1.0),
+    "sweep": _tick("notifications.sweep", 5.0),
+    "partitions": _tick("notifications.make_partitions", 3600.0),
+}
 
 # --- Delivery -------------------------------------------------------------------------------
 

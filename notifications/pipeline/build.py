@@ -21,7 +21,7 @@ def providers() -> dict[str, Provider]:
             apns_url=settings.APNS_URL,
             apns_sandbox_url=settings.APNS_SANDBOX_URL,
             fcm_url=settings.FCM_URL,
-            ca_file=settings.PROVIDER_CA_FILE,
+            ca_file=str(settings.PROVIDER_CA_FILE or ""),
             webpush_allowed_hosts=tuple(settings.WEBPUSH_ALLOWED_HOSTS),
         )
     )

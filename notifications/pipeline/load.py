@@ -108,9 +108,12 @@ async def recipients(
         cursor = await connection.execute(
             RECIPIENTS, {"devices": devices, "application": application_id, "category": category_id}
         )
-        found = {row[0]: _recipient(*row) for row in await cursor.fetchall()}
+        found = {row[0]: row for row in await cursor.fetchall()}
         for batch in members:
-            loaded[batch.id] = [found.get(device) or _erased(device) for device in batch.device_ids]
+            loaded[batch.id] = [
+                _recipient(*found[device], attempt=batch.attempt) if device in found else _erased(device)
+                for device in batch.device_ids
+            ]
     return loaded
 
 
@@ -124,8 +127,10 @@ def _recipient(
     subscriber_id: int | None,
     suppressed: str | None,
     vapid_key: str,
+    attempt: int,
 ) -> Recipient:
-    return Recipient(Target(id, token, environment, fid, p256dh, auth), subscriber_id, suppressed, vapid_key)
+    target = Target(id, token, environment, fid, p256dh, auth, attempt)
+    return Recipient(target, subscriber_id, suppressed, vapid_key)
 
 
 def _erased(device_id: int) -> Recipient:

@@ -21,7 +21,6 @@ def due_at(
     """
     if attempt >= backoff.attempts:
         return None
-    ceiling = min(backoff.cap, backoff.base * 2 ** (attempt - 1))
-    seconds = (result.retry_after or 0) + random.uniform(0, ceiling)
+    seconds = (result.retry_after or 0) + random.uniform(0, backoff.ceiling(attempt))
     due = now + timedelta(seconds=seconds)
     return due if due < expires_at else None
