@@ -190,6 +190,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django.server": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # a caller's mistake is the caller's to see
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
     },

@@ -3,8 +3,62 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, include, path, register_converter
+from django.urls.converters import StringConverter
+from django.views.defaults import server_error
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config.problems import Problem
+from devices import api as devices
+from devices import api_subscribers as subscribers
+from notifications import api as notifications
+
+
+class ExternalId(StringConverter):
+    """Any text without control characters, slashes included: other people's ids are as they are."""
+
+    regex = r"[^\x00-\x1f\x7f]+"
+
+
+register_converter(ExternalId, "external_id")
+
+
+def nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
+    return Problem(404, "Not found", "There is nothing at this address.").plain_response()
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Our own fault; what it was is in the log only."""
+    if request.path_info.startswith("/v1/"):
+        return Problem(
+            500, "Internal error", "This is not your mistake. It has been logged."
+        ).plain_response()
+    return server_error(request)
+
+
+handler500 = failed
+
+API: list[URLPattern | URLResolver] = [
+    path("devices", devices.Devices.as_view()),
+    path("devices/<uuid:public_id>", devices.OneDevice.as_view()),
+    path("vapid-key", devices.VapidKey.as_view()),
+    path("categories", subscribers.Categories.as_view()),
+    path("subscribers", subscribers.Subscribers.as_view()),
+    path("subscribers/<external_id:external_id>/preferences", subscribers.Preferences.as_view()),
+    path("subscribers/<external_id:external_id>/explain/<uuid:id>", notifications.Explain.as_view()),
+    path("subscribers/<external_id:external_id>", subscribers.OneSubscriber.as_view()),
+    path("notifications", notifications.Notifications.as_view()),
+    path("notifications/batch", notifications.Batch.as_view()),
+    path("notifications/<uuid:id>", notifications.OneNotification.as_view()),
+    path("notifications/<uuid:id>/deliveries", notifications.Deliveries.as_view()),
+    path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
+]
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(API)),
+    path("v1/<path:rest>", nothing_here),
     path("admin/", admin.site.urls),
 ]

@@ -35,7 +35,9 @@ class Subscriber(models.Model):
     class Meta:
         ordering = ("-id",)
         constraints = [
-            models.UniqueConstraint(fields=("application", "external_id"), name="one_subscriber_per_external_id")
+            models.UniqueConstraint(
+                fields=("application", "external_id"), name="one_subscriber_per_external_id"
+            )
         ]
 
     def __str__(self) -> str:
@@ -105,8 +107,20 @@ class Device(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=("subscriber",), name="devices_of_subscriber", condition=Q(retired_at__isnull=True)),
-            models.Index(fields=("application", "id"), name="active_devices", condition=Q(retired_at__isnull=True)),
+            models.Index(
+                fields=("subscriber",), name="devices_of_subscriber", condition=Q(retired_at__isnull=True)
+            ),
+            models.Index(
+                fields=("application", "id"), name="active_devices", condition=Q(retired_at__isnull=True)
+            ),
+            # What a device that has no installation id is known by when it comes back.
+            models.Index(
+                F("application"),
+                F("platform"),
+                Cast(MD5("token"), models.UUIDField()),
+                name="retired_devices_by_token",
+                condition=Q(retired_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import QuerySet
 
-from devices.models import Category
-from notifications.models import Delivery, Notification
+from devices.models import Category, Device, Subscriber
+from notifications.models import Batch, Delivery, Notification
+from notifications.pipeline import fan_out, policy
 from tenants.selectors import remembered
 
 Outcome = Delivery.Outcome
@@ -24,7 +25,19 @@ def category(application_id: int, slug: str) -> Category | None:
 
 
 def notification(application_id: int, id: UUID) -> Notification | None:
-    return Notification.objects.select_related("category").filter(application_id=application_id, id=id).first()
+    return (
+        Notification.objects.select_related("category").filter(application_id=application_id, id=id).first()
+    )
+
+
+def notifications(application_id: int) -> QuerySet[Notification]:
+    return Notification.objects.select_related("category").filter(application_id=application_id)
+
+
+def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[str, bytes]:
+    """Which of these keys were used, and for what."""
+    rows = Notification.objects.filter(application_id=application_id, idempotency_key__in=idempotency_keys)
+    return {key: bytes(value) for key, value in rows.values_list("idempotency_key", "fingerprint")}
 
 
 def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
@@ -84,4 +97,87 @@ def status(notification: Notification, counts: dict[str, Any]) -> str:
 
 def deliveries(application_id: int, notification_id: UUID) -> QuerySet[Delivery]:
     """The ledger of one notification, newest line first."""
-    return Delivery.objects.filter(application_id=application_id, notification_id=notification_id).order_by("-id")
+    return Delivery.objects.filter(application_id=application_id, notification_id=notification_id).order_by(
+        "-id"
+    )
+
+
+def ledger_lines(application_id: int, lines: Sequence[Delivery]) -> list[dict[str, Any]]:
+    """Lines with the names callers know: the device's public id, the subscriber's external id. Two queries."""
+    devices = dict(
+        Device.objects.filter(
+            application_id=application_id, id__in={line.device_id for line in lines if line.device_id}
+        ).values_list("id", "public_id")
+    )
+    subscribers = dict(
+        Subscriber.objects.filter(
+            application_id=application_id, id__in={line.subscriber_id for line in lines if line.subscriber_id}
+        ).values_list("id", "external_id")
+    )
+    return [
+        {
+            "at": line.at,
+            "device": devices.get(line.device_id),
+            "subscriber": subscribers.get(line.subscriber_id),
+            "lane": line.lane,
+            "outcome": line.outcome,
+            "reason": line.reason,
+            "attempt": line.attempt,
+            "provider_id": line.provider_id,
+            "detail": line.detail,
+        }
+        for line in lines
+    ]
+
+
+def explanation(notification: Notification, subscriber: Subscriber) -> dict[str, list[dict[str, Any]]]:
+    """What the ledger says of this person, and which of their devices are still to be sent to."""
+    lines = deliveries(notification.application_id, notification.id).filter(subscriber_id=subscriber.id)[:500]
+    devices = dict(
+        Device.objects.filter(application_id=notification.application_id, subscriber=subscriber).values_list(
+            "id", "public_id"
+        )
+    )
+    batches = Batch.objects.filter(notification_id=notification.id, device_ids__overlap=list(devices))
+    return {
+        "deliveries": ledger_lines(notification.application_id, lines),
+        "pending": [
+            {
+                "device": devices[device],
+                "lane": batch.lane,
+                "status": batch.status,
+                "attempt": batch.attempt,
+                "due_at": batch.due_at,
+            }
+            for batch in batches
+            for device in batch.device_ids
+            if device in devices
+        ],
+    }
+
+
+REACH = f"""
+    SELECT d.platform, coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason, count(*)
+    FROM ({{audience}}) AS d {policy.JOIN_CONSENT}
+    GROUP BY 1, 2
+"""
+
+
+def reach(
+    application_id: int, category_id: int, audience: Mapping[str, Any]
+) -> list[tuple[str, str | None, int]]:
+    """(platform, why not or None, devices) of an audience as it stands now. Reads only."""
+    kind = next((kind for kind in ("subscribers", "devices") if kind in audience), None)
+    parameters: dict[str, Any]
+    if kind:
+        source = fan_out.LISTED_SUBSCRIBERS if kind == "subscribers" else fan_out.LISTED_DEVICES
+        parameters = {"addresses": audience[kind], "notifications": [None] * len(audience[kind])}
+    else:
+        source, filters = fan_out.in_shard(audience)
+        parameters = {**filters, "notification": None, "lower": 0, "upper": 2**63 - 1}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            REACH.format(audience=source),
+            {**parameters, "application": application_id, "category": category_id},
+        )
+        return cursor.fetchall()

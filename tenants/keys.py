@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 
 from tenants.models import ApiKey
@@ -30,3 +31,12 @@ def new(kind: str) -> str:
 def hashed(key: str) -> bytes:
     """What is stored. A plain SHA-256 is enough: the key is random, there is nothing to guess."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def signature(identity_secret: str, external_id: str) -> str:
+    """`X-Subscriber-Signature`: with it an application's backend vouches that this client is that person (R72)."""
+    return hmac.new(identity_secret.encode(), external_id.encode(), hashlib.sha256).hexdigest()
+
+
+def is_signed(identity_secret: str, external_id: str, given: str) -> bool:
+    return hmac.compare_digest(signature(identity_secret, external_id).encode(), given.lower().encode())

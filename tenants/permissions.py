@@ -19,4 +19,5 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, ApiKey):
             raise NotAuthenticated("Send the API key as: Authorization: Bearer <key>")
-        return bool(set(view.scopes.get(request.method, ())) & set(request.auth.scopes))
+        method = "GET" if request.method == "HEAD" else request.method
+        return not set(view.scopes.get(method, ())).isdisjoint(request.auth.scopes)

@@ -1,0 +1,211 @@
+"""What a producer may ask for, and the draft that acceptance stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from config.problems import InvalidField
+from config.types import END, ExternalId, Platform, Slug, text
+from notifications import lanes, selectors
+from notifications.pipeline import accept, build
+from notifications.pipeline.accept import Draft
+
+LONGEST_TTL = 28 * 24 * 3600  # seconds: what the most patient platform (FCM) keeps a message for
+FURTHEST = timedelta(days=366)
+LISTED_MOST = 1000
+COLLAPSE_KEY_BYTES = 64
+
+# Opened on tap: a web page or an app's own scheme, never one that runs code.
+Link = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=2048,
+        pattern=rf"^(?!(?:[jJ][aA][vV][aA][sS][cC][rR][iI][pP][tT]|[dD][aA][tT][aA]):)"
+        rf"[a-zA-Z][a-zA-Z0-9+.\-]*:[^\s\x00-\x1f]+{END}",
+        examples=["https://example.com/orders/7"],
+    ),
+]
+ImageUrl = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=2048,
+        pattern=rf"^https://[^\s\x00-\x1f/]+[^\s\x00-\x1f]*{END}",
+        examples=["https://example.com/a.png"],
+    ),
+]
+
+
+class Attribute(msgspec.Struct, forbid_unknown_fields=True):
+    """Subscribers whose attribute has this value."""
+
+    name: Annotated[str, text(128, shortest=1)]
+    value: Annotated[str, msgspec.Meta(max_length=1000)] | bool | int
+
+
+class To(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Exactly one of `subscribers`, `devices`, `all`. The others narrow `all` down."""
+
+    subscribers: (
+        Annotated[list[ExternalId], msgspec.Meta(min_length=1, max_length=LISTED_MOST)] | msgspec.UnsetType
+    ) = msgspec.UNSET
+    devices: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=LISTED_MOST)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    all: Literal[True] | msgspec.UnsetType = msgspec.UNSET
+    platforms: Annotated[list[Platform], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
+    attribute: Attribute | msgspec.UnsetType = msgspec.UNSET
+
+
+class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    id: Annotated[str, text(64, shortest=1)]
+    title: Annotated[str, text(120, shortest=1)]
+    url: Link | msgspec.UnsetType = msgspec.UNSET
+
+
+class Content(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    title: Annotated[str, msgspec.Meta(max_length=4096)]
+    body: Annotated[str, msgspec.Meta(max_length=4096)]
+    image: ImageUrl | msgspec.UnsetType = msgspec.UNSET
+    url: Link | msgspec.UnsetType = msgspec.UNSET
+    data: dict[Annotated[str, text(128, shortest=1)], Annotated[str, msgspec.Meta(max_length=4096)]] = {}
+    actions: Annotated[list[Action], msgspec.Meta(max_length=5)] = []
+
+
+def _overrides() -> type[msgspec.Struct]:
+    """One field per provider of a platform, each of the provider's own `Options`."""
+    providers = build.providers()
+    fields = [
+        (name, providers[name].Options | msgspec.UnsetType, msgspec.UNSET)  # type: ignore[operator]
+        for name in dict.fromkeys(lanes.PROVIDER_OF_PLATFORM.values())
+    ]
+    return msgspec.defstruct("Overrides", fields, forbid_unknown_fields=True, omit_defaults=True)
+
+
+Overrides: Any = _overrides()
+
+
+class Send(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST /v1/notifications`."""
+
+    to: To
+    content: Content
+    category: Slug = "transactional"
+    channels: Annotated[list[Literal["push"]], msgspec.Meta(min_length=1, max_length=1)] = msgspec.field(
+        default_factory=lambda: ["push"]
+    )
+    priority: Literal["high", "normal"] = "normal"
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TTL)] | None = None
+    collapse_key: Annotated[str, text(COLLAPSE_KEY_BYTES)] = ""
+    send_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    overrides: Overrides | msgspec.UnsetType = msgspec.UNSET
+    dry_run: bool = False
+
+
+class SendMany(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /v1/notifications/batch`. Each one is decoded by itself: one that is wrong costs no other."""
+
+    notifications: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class SendManyDocumented(msgspec.Struct, forbid_unknown_fields=True):
+    notifications: Annotated[list[Send], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+def draft(send: Send, *, application_id: int, now: datetime, idempotency_key: str | None = None) -> Draft:
+    """Raises InvalidField. The payload's size is checked by `services.check_draft`."""
+    category = selectors.category(application_id, send.category)
+    if category is None:
+        raise InvalidField("/category", "there is no such category")
+    if len(send.collapse_key.encode()) > COLLAPSE_KEY_BYTES:
+        raise InvalidField("/collapse_key", f"longer than {COLLAPSE_KEY_BYTES} bytes")
+    content = send.content
+    overrides = _given_overrides(send.overrides)
+    if not (content.title or content.body or content.data or overrides):
+        raise InvalidField("/content", "there is nothing in it: no title, no body, no data")
+    return Draft(
+        category=category,
+        content=msgspec.to_builtins(content),
+        audience=audience(send.to),
+        overrides=overrides,
+        priority=send.priority,
+        collapse_key=send.collapse_key,
+        ttl_seconds=send.ttl_seconds,
+        send_at=_send_at(send.send_at, now),
+        idempotency_key=idempotency_key,
+        fingerprint=accept.fingerprint(msgspec.to_builtins(send)) if idempotency_key else None,
+    )
+
+
+def audience(to: To) -> dict[str, Any]:
+    """As it is stored, without duplicates. Raises InvalidField."""
+    named = [kind for kind in ("subscribers", "devices", "all") if getattr(to, kind) is not msgspec.UNSET]
+    if len(named) != 1:
+        raise InvalidField("/to", "expected exactly one of subscribers, devices, all")
+    if to.all is msgspec.UNSET:
+        for narrowing in ("platforms", "attribute"):
+            if getattr(to, narrowing) is not msgspec.UNSET:
+                raise InvalidField(f"/to/{narrowing}", "only goes with all")
+        return {named[0]: list(dict.fromkeys(map(str, getattr(to, named[0]))))}
+    mass: dict[str, Any] = {"all": True}
+    if to.platforms is not msgspec.UNSET:
+        mass["platforms"] = sorted(set(to.platforms))
+    if to.attribute is not msgspec.UNSET:
+        mass["attribute"] = {"name": to.attribute.name, "value": _as_text(to.attribute.value)}
+    return mass
+
+
+def _as_text(value: str | bool | int) -> str:
+    """As PostgreSQL's ->> shows a JSON value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _send_at(send_at: datetime | None, now: datetime) -> datetime | None:
+    if send_at is None or send_at <= now:
+        return None
+    if send_at - now > FURTHEST:
+        raise InvalidField("/send_at", "more than a year ahead")
+    return send_at.astimezone(UTC)
+
+
+def _given_overrides(overrides: Any) -> dict[str, Any]:
+    if overrides is msgspec.UNSET:
+        return {}
+    names = overrides.__struct_fields__
+    given = {
+        name: getattr(overrides, name) for name in names if getattr(overrides, name) is not msgspec.UNSET
+    }
+    for name, options in given.items():
+        try:
+            orjson.dumps(msgspec.to_builtins(options))
+        except (TypeError, RecursionError) as error:
+            raise InvalidField(
+                f"/overrides/{name}", "numbers have to fit into 64 bits, nesting into 250 levels"
+            ) from error
+    return {name: _set_options(options) for name, options in given.items()}
+
+
+def _set_options(options: msgspec.Struct) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    defaults: Mapping[str, Any] = _defaults(type(options))
+    return {
+        name: value
+        for name, value in msgspec.to_builtins(options).items()
+        if value != defaults.get(name, msgspec.NODEFAULT)
+    }
+
+
+@lru_cache(maxsize=16)
+def _defaults(options: type[msgspec.Struct]) -> Mapping[str, Any]:
+    fields = msgspec.structs.fields(options)
+    return {
+        field.name: field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        for field in fields
+        if field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+    }

@@ -1,0 +1,101 @@
+"""What the API answers with, as the OpenAPI document describes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T]):
+    results: list[T]
+    next: str | None  # the `cursor` of the next page
+
+
+class AcceptedRow(msgspec.Struct):
+    id: UUID
+    status: str
+    created_at: datetime
+
+
+class DryRun(msgspec.Struct):
+    """Who would get it; nothing was stored."""
+
+    dry_run: bool
+    recipients: int
+    reachable: int
+    suppressed: dict[str, int]
+    providers: dict[str, int]
+
+
+class ItemResult(msgspec.Struct):
+    index: int
+    status: Literal["accepted", "replayed", "error"]
+    id: UUID | msgspec.UnsetType = msgspec.UNSET
+    problem: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchResult(msgspec.Struct):
+    results: list[ItemResult]
+
+
+class Counts(msgspec.Struct):
+    """recipients = pending + accepted + suppressed + failed + uncertain + cancelled."""
+
+    recipients: int
+    pending: int
+    accepted: int
+    suppressed: dict[str, int]
+    failed: dict[str, int]
+    uncertain: int
+    cancelled: int
+    received: int
+    opened: int
+    clicked: int
+
+
+class NotificationRow(msgspec.Struct):
+    id: UUID
+    status: str
+    category: str
+    to: dict[str, Any]
+    content: dict[str, Any]
+    priority: str
+    collapse_key: str | None
+    ttl_seconds: int | None
+    send_at: datetime | None
+    overrides: dict[str, Any]
+    created_at: datetime
+    finished_at: datetime | None
+    counts: Counts
+
+
+class DeliveryRow(msgspec.Struct):
+    at: datetime
+    device: UUID | None
+    subscriber: str | None
+    lane: str
+    outcome: str
+    reason: str
+    attempt: int
+    provider_id: str
+    detail: str
+
+
+class PendingRow(msgspec.Struct):
+    device: UUID
+    lane: str
+    status: str
+    attempt: int
+    due_at: datetime
+
+
+class Explanation(msgspec.Struct):
+    notification: UUID
+    subscriber: str
+    deliveries: list[DeliveryRow]
+    pending: list[PendingRow]
