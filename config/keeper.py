@@ -182,19 +182,15 @@ class Service(ABC):
         ]
         if not traces:
             return
-        import psutil  # takes its time, and is seldom needed
-
-        left = [
-            process
-            for process in psutil.process_iter(["name", "cwd"])
-            if process.info["name"] == self.program_name
-            and process.info["cwd"] in (str(self.run), str(self.data))
-        ]
+        left = _processes(self.program_name, (self.run, self.data))
         for number in (self.stop_signals[0], signal.SIGKILL):
             for process in left:
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            _, left = psutil.wait_procs(left, timeout=1)
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
+            deadline = time.monotonic() + 1
+            while left and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                left = _processes(self.program_name, (self.run, self.data))
         for path in traces:  # the number in postmaster.pid may be another process's by now
             path.unlink(missing_ok=True)
 
@@ -319,6 +315,17 @@ class Redis(Service):
 
 
 SERVICES: dict[str, type[Service]] = {service.name: service for service in (Postgres, Redis)}
+
+
+def _processes(name: str, directories: Sequence[Path]) -> list[int]:
+    """Programs of this name that run in these directories. A zombie, which nobody may reap, runs in none."""
+    import psutil  # takes its time, and is seldom needed
+
+    places = [str(directory) for directory in directories]
+    found = psutil.process_iter(["name", "cwd"])
+    return [
+        process.pid for process in found if process.info["name"] == name and process.info["cwd"] in places
+    ]
 
 
 def _package(name: str) -> Path:
