@@ -9,6 +9,7 @@ from django.urls.converters import StringConverter
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from config import health
 from config.problems import Problem
 from devices import api as devices
 from devices import api_subscribers as subscribers
@@ -60,5 +61,8 @@ API: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include(API)),
     path("v1/<path:rest>", nothing_here),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
     path("admin/", admin.site.urls),
 ]
