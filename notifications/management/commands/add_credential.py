@@ -34,7 +34,7 @@ class Command(BaseCommand):
         application: str,
         provider: str,
         secret_file: str | None,
-        settings: list[str],
+        pairs: list[str],
         name: str,
         **_: Any,
     ) -> None:
