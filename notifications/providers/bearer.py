@@ -44,7 +44,7 @@ class Bearer:
                 self._fetch()
             return token
         if self._refused is not None and now < self._ask_at:
-            raise self._refused
+            raise Refused(self._refused.verdict, self._refused.detail)
         return await asyncio.shield(self._task or self._fetch())
 
     async def refused(self, token: Token) -> bool:

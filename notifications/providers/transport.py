@@ -178,7 +178,8 @@ class Origin:
         try:
             builder = line.client.post(self.url + path).headers(headers).body_bytes(body)
             for name, value in extra:
-                builder = builder.header(name, value)
+                # "Sensitive" is HPACK's never-indexed: a value of one request must not push out the shared ones.
+                builder = builder.header(name, value, is_sensitive=True)
             answer = await self._transport.exchange(builder)
         except PyreqwestError as error:
             raise line.failed(error) from None
