@@ -44,10 +44,12 @@ class Campaign(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
     launched_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("launch_campaign", "Can launch and cancel campaigns"),)
 
     def __str__(self) -> str:
         return self.name

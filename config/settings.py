@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from django.templatetags.static import static
 from django.urls import reverse_lazy
 from psycopg.conninfo import conninfo_to_dict
 
-from config import embedded, env
+from config import embedded, env, unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = env.load(os.environ)
@@ -196,93 +195,4 @@ LOGGING = {
     },
 }
 
-UNFOLD = {
-    "SITE_TITLE": "Carillon",
-    "SITE_HEADER": "Carillon",
-    "SITE_SYMBOL": "notifications_active",
-    "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("console.css")],
-    "SCRIPTS": [lambda request: static("console.js")],
-    "COLORS": {
-        "primary": {
-            "50": "#f0fdfa",
-            "100": "#ccfbf1",
-            "200": "#99f6e4",
-            "300": "#5eead4",
-            "400": "#2dd4bf",
-            "500": "#14b8a6",
-            "600": "#0d9488",
-            "700": "#0f766e",
-            "800": "#115e59",
-            "900": "#134e4a",
-            "950": "#042f2e",
-        }
-    },
-    "SIDEBAR": {
-        "show_search": False,
-        "navigation": [
-            {
-                "title": "Messages",
-                "items": [
-                    {
-                        "title": "Campaigns",
-                        "icon": "campaign",
-                        "link": reverse_lazy("admin:campaigns_campaign_changelist"),
-                    },
-                    {
-                        "title": "Notifications",
-                        "icon": "send",
-                        "link": reverse_lazy("admin:notifications_notification_changelist"),
-                    },
-                    {
-                        "title": "Deliveries",
-                        "icon": "receipt_long",
-                        "link": reverse_lazy("admin:notifications_delivery_changelist"),
-                    },
-                ],
-            },
-            {
-                "title": "Audience",
-                "items": [
-                    {
-                        "title": "Subscribers",
-                        "icon": "group",
-                        "link": reverse_lazy("admin:devices_subscriber_changelist"),
-                    },
-                    {
-                        "title": "Devices",
-                        "icon": "smartphone",
-                        "link": reverse_lazy("admin:devices_device_changelist"),
-                    },
-                    {
-                        "title": "Categories",
-                        "icon": "category",
-                        "link": reverse_lazy("admin:devices_category_changelist"),
-                    },
-                ],
-            },
-            {
-                "title": "Workspace",
-                "items": [
-                    {
-                        "title": "Applications",
-                        "icon": "apps",
-                        "link": reverse_lazy("admin:tenants_application_changelist"),
-                    },
-                    {
-                        "title": "Credentials",
-                        "icon": "vpn_key",
-                        "link": reverse_lazy("admin:tenants_credential_changelist"),
-                    },
-                    {
-                        "title": "API keys",
-                        "icon": "key",
-                        "link": reverse_lazy("admin:tenants_apikey_changelist"),
-                    },
-                    {"title": "Staff", "icon": "badge", "link": reverse_lazy("admin:auth_user_changelist")},
-                ],
-            },
-        ],
-    },
-}
+UNFOLD = unfold.UNFOLD

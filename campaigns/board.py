@@ -1,0 +1,174 @@
+"""What the dashboard shows. Everything that could be slow on a large installation is a fragment of its own."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.core.cache import cache
+from django.db import OperationalError, connection, transaction
+from django.http import HttpRequest
+from django.urls import reverse
+
+from campaigns import selectors
+from campaigns.models import Campaign
+from campaigns.views import PLATFORMS
+from devices.models import Device
+from notifications import selectors as notifications
+from notifications.models import Delivery, Notification
+from tenants.models import Application, Credential
+
+REMEMBERED = 60  # seconds
+
+
+class Need(NamedTuple):
+    tone: str
+    icon: str
+    what: str
+    effect: str
+    deed: str
+    url: str
+
+
+class Step(NamedTuple):
+    what: str
+    how: str
+    deed: str
+    url: str
+    is_done: bool
+    is_next: bool
+
+
+def board(request: HttpRequest) -> dict[str, Any]:
+    """The dashboard's first paint: a handful of cheap queries."""
+    may_see = request.user.has_perm("campaigns.view_campaign")
+    recent = selectors.with_progress(list(selectors.recent()[:6])) if may_see else []
+    going = sending() if may_see else []
+    return {
+        "needs": _needs() if request.user.has_perm("tenants.view_credential") else [],
+        "steps": _steps(),
+        "sending": going,
+        "is_sending": bool(going),
+        "recent": [(campaign, progress, progress.state if progress else selectors.DRAFT) for campaign, progress in recent],
+        "may_compose": request.user.has_perm("campaigns.add_campaign"),
+    }
+
+
+def _needs() -> list[Need]:
+    blocked = Credential.objects.filter(blocked_at__isnull=False, is_active=True).select_related("application")
+    return [
+        Need(
+            "bad",
+            "vpn_key_alert",
+            f"{credential} ({credential.application}) is refused since {credential.blocked_at:%H:%M} UTC.",
+            f"{credential.get_provider_display()} says: {credential.blocked_reason}. What goes through it waits.",
+            "Fix it",
+            reverse("admin:tenants_credential_change", args=[credential.pk]),
+        )
+        for credential in blocked
+        if credential.blocked_at
+    ]
+
+
+def _steps() -> list[Step]:
+    """The way to a first notification; nothing once it has been walked."""
+    if Campaign.objects.filter(status=Campaign.Status.LAUNCHED).exists():
+        return []
+    has_credential = Credential.objects.filter(is_active=True).exists()
+    has_device = Device.objects.filter(retired_at__isnull=True).exists()
+    if Application.objects.exists():
+        connect = ("Connect it", reverse("admin:tenants_credential_add"))
+    else:
+        connect = ("Create an application", reverse("admin:tenants_application_add"))
+    walk = (
+        ("Connect a provider", "Apple, Google or the web: whoever brings the message to the device.", *connect, has_credential),
+        ("Register a device", "Your app does it with the client key. The API's pages show how.", "See the API", "/v1/docs", has_device),
+        ("Send the first campaign", "Write it, look at it on a phone, launch it.", "New campaign", reverse("admin:campaigns_campaign_add"), False),
+    )
+    following = next(index for index, step in enumerate(walk) if not step[-1])
+    return [Step(*step, is_next=index == following) for index, step in enumerate(walk)]
+
+
+def sending() -> list[tuple[Campaign, selectors.Progress]]:
+    """Campaigns under way, the newest five."""
+    open_ones = selectors.recent().filter(notification__status__in=Notification.OPEN)[:5]
+    found = [(campaign, selectors.progress(campaign)) for campaign in open_ones]
+    return [(campaign, progress) for campaign, progress in found if progress.is_open]
+
+
+# --- fragments ---------------------------------------------------------------------------------
+
+
+def audience() -> dict[str, Any]:
+    """Active devices by platform."""
+    found: dict[str, Any] = cache.get_or_set("carillon:board:audience", _audience, timeout=REMEMBERED)
+    return found
+
+
+_DEVICES = """
+    SELECT platform, count(*) FROM devices_device {sample}
+    WHERE retired_at IS NULL AND permission <> 'denied' GROUP BY platform
+"""
+
+
+def _audience() -> dict[str, Any]:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '3s'")
+            cursor.execute(_DEVICES.format(sample=""))
+            counts, factor = Counter(dict(cursor.fetchall())), 1
+            cursor.execute("SET LOCAL statement_timeout = DEFAULT")
+    except OperationalError:  # very many devices: a sample will do for a tile
+        with connection.cursor() as cursor:
+            cursor.execute(_DEVICES.format(sample="TABLESAMPLE SYSTEM (1)"))
+            counts, factor = Counter(dict(cursor.fetchall())), 100
+    platforms = [(PLATFORMS.get(name, name), count * factor) for name, count in counts.most_common()]
+    return {"platforms": platforms, "total": counts.total() * factor, "is_estimate": factor != 1}
+
+
+class Day(NamedTuple):
+    date: date
+    accepted: int
+    failed: int
+    accepted_height: str
+    failed_height: str
+
+
+def week() -> dict[str, Any]:
+    """What the last seven days' notifications came to, by the day they were made."""
+    found: dict[str, Any] = cache.get_or_set("carillon:board:week", _week, timeout=REMEMBERED)
+    return found
+
+
+# Ids are UUIDv7: a span of time is a range of the primary key, and each id knows its day.
+_WEEK = """
+    SELECT (uuid_extract_timestamp(notification_id) AT TIME ZONE 'UTC')::date, outcome, sum(count)::bigint
+    FROM notifications_tally WHERE notification_id >= %s GROUP BY 1, 2
+"""
+
+
+def _week() -> dict[str, Any]:
+    today = datetime.now(UTC).date()
+    first = today - timedelta(days=6)
+    since = datetime.combine(first, datetime.min.time(), UTC)
+    sums: defaultdict[date, Counter[str]] = defaultdict(Counter)
+    with connection.cursor() as cursor:
+        cursor.execute(_WEEK, [UUID(int=int(since.timestamp() * 1000) << 80)])
+        for day, outcome, count in cursor.fetchall():
+            kind = "failed" if outcome in notifications.FAILURES else outcome
+            sums[day][kind] += count
+    dates = [first + timedelta(days=offset) for offset in range(7)]
+    most = max(1, *(sums[day]["accepted"] + sums[day]["failed"] for day in dates))
+    return {
+        "accepted": sum(sums[day][Delivery.Outcome.ACCEPTED] for day in dates),
+        "failed": sum(sums[day]["failed"] for day in dates),
+        "days": [_day(day, sums[day], most) for day in dates],
+    }
+
+
+def _day(day: date, sums: Counter[str], most: int) -> Day:
+    accepted, failed = sums["accepted"], sums["failed"]
+    # 82: the rest of the height is the weekday's.
+    return Day(day, accepted, failed, f"{accepted * 82 / most:.1f}", f"{failed * 82 / most:.1f}")

@@ -1,0 +1,194 @@
+"""The campaign pages behind the form: live fragments, review and launch, the running campaign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+
+from campaigns import forms, selectors, services
+from campaigns.models import Campaign
+from notifications import reasons, sizes
+from notifications.providers.base import PayloadTooLarge
+from tenants import selectors as tenants
+from tenants.console import ConsoleAdmin
+
+# htmx stops polling when it gets this status.
+STOP_POLLING = 286
+
+
+def payload(request: HttpRequest) -> TemplateResponse:
+    """Fragment: bytes on each platform of what the form holds."""
+    content = services.content(_draft(request))
+    context: dict[str, Any] = {}
+    try:
+        context["sizes"] = sizes.of(content)
+    except PayloadTooLarge as error:
+        context["error"] = forms.too_large(error)
+    except ValueError as error:
+        context["error"] = str(error)
+    return TemplateResponse(request, "campaigns/_payload.html", context)
+
+
+def reach(request: HttpRequest) -> TemplateResponse:
+    """Fragment: whom the form's audience would reach."""
+    return TemplateResponse(request, "campaigns/_reach.html", reach_context(_draft(request)))
+
+
+def _draft(request: HttpRequest) -> Campaign:
+    form = forms.CampaignForm(request.POST)
+    form.is_valid()
+    return forms.draft(form.cleaned_data)
+
+
+def reach_context(campaign: Campaign) -> dict[str, Any]:
+    if not campaign.application_id or not campaign.category_id:
+        return {"reach": None}
+    reach = selectors.reach(campaign)
+    return {
+        "reach": reach,
+        "held_back": [(reasons.words(reason), count) for reason, count in reach.held_back.items()],
+        "platforms": [(PLATFORMS.get(name, name), count) for name, count in reach.platforms.items()],
+        "waiting": [(PLATFORMS.get(name, name), count) for name, count in reach.waiting.items()],
+        "category": campaign.category,
+        "has_provider": bool(tenants.configured_providers(campaign.application_id)),
+    }
+
+
+PLATFORMS = {"ios": "iPhone and iPad", "android": "Android", "web": "Browser", "macos": "Mac"}
+
+
+def review(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """What will go out, to how many, and the button that sends it."""
+    if campaign.status != Campaign.Status.DRAFT:
+        return HttpResponseRedirect(admin.url("live", campaign))
+    return _review(admin, request, campaign, forms.LaunchForm())
+
+
+def _review(
+    admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, form: forms.LaunchForm, error: str = ""
+) -> HttpResponse:
+    found = reach_context(campaign)
+    context = {
+        **found,
+        **_payload_of(campaign),
+        "title": "Review and send",
+        "campaign": campaign,
+        "audience": audience_words(campaign),
+        "version": campaign.updated_at.isoformat(),
+        "form": form,
+        "error": error,
+        "must_type": found["reach"].reachable > forms.TYPED_ABOVE,
+        "may_launch": admin.may(request, "campaigns.launch_campaign"),
+        "launch_url": admin.url("launch", campaign),
+    }
+    return admin.render(request, "campaigns/review.html", campaign, context)
+
+
+def _payload_of(campaign: Campaign) -> dict[str, Any]:
+    try:
+        return {"sizes": sizes.of(services.content(campaign))}
+    except ValueError as error:
+        return {"payload_error": forms.too_large(error) if isinstance(error, PayloadTooLarge) else str(error)}
+
+
+def audience_words(campaign: Campaign) -> str:
+    match campaign.audience:
+        case Campaign.Audience.PLATFORM:
+            return f"Everyone on {PLATFORMS.get(campaign.platform, campaign.platform)}"
+        case Campaign.Audience.ATTRIBUTE:
+            return f"People whose {campaign.attribute_name} is “{campaign.attribute_value}”"
+    return f"Everyone in {campaign.application}"
+
+
+def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: send it. Whoever comes second is shown what the first one started."""
+    form = forms.LaunchForm(request.POST)
+    if campaign.status != Campaign.Status.DRAFT:
+        messages.info(request, "This campaign has already been launched. Nothing was sent a second time.")
+        return HttpResponseRedirect(admin.url("live", campaign))
+    if not form.is_valid():
+        return _review(admin, request, campaign, form, error=" ".join(sum(form.errors.values(), [])))
+    if form.cleaned_data["version"] != campaign.updated_at.isoformat():
+        return _changed(admin, request, campaign)
+    try:
+        services.launch(campaign, by=request.user)
+    except services.NotLaunchable:
+        campaign.refresh_from_db()
+        if campaign.status == Campaign.Status.DRAFT:
+            return _changed(admin, request, campaign)
+        messages.info(request, "A colleague was faster: this campaign is on its way already, once.")
+    except ValueError:
+        return _review(admin, request, campaign, form, error="The message does not fit. Nothing was sent.")
+    else:
+        admin.audit(request, campaign, f"Launched, with {form.cleaned_data['devices']:,} reachable devices.")
+    return HttpResponseRedirect(admin.url("live", campaign))
+
+
+def _changed(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    campaign = admin.found(request, str(campaign.pk))
+    words = "This campaign was changed after you opened this page. Nothing was sent: look at it again, then send."
+    response = _review(admin, request, campaign, forms.LaunchForm(), error=words)
+    response.status_code = 409
+    return response
+
+
+def live(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """The running campaign, and later its report."""
+    if not campaign.notification:
+        return HttpResponseRedirect(admin.url("change", campaign))
+    context = {
+        **_live_context(admin, request, campaign),
+        "title": campaign.name,
+        "audience": audience_words(campaign),
+        "duplicate_url": admin.url("duplicate", campaign) if admin.has_add_permission(request) else "",
+    }
+    return admin.render(request, "campaigns/live.html", campaign, context)
+
+
+def live_status(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """Fragment, asked for every second until 286 says that nothing will change any more."""
+    context = _live_context(admin, request, campaign)
+    status = 200 if context["progress"].is_open else STOP_POLLING
+    response = TemplateResponse(request, "campaigns/_live.html", context, status=status)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _live_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
+    progress = selectors.progress(campaign)
+    return {
+        "campaign": campaign,
+        "progress": progress,
+        "sum": progress.sum,
+        "blocked": blocked_credentials(campaign.application_id) if progress.is_open else [],
+        "status_url": admin.url("live_status", campaign),
+        "cancel_url": admin.url("cancel", campaign),
+        "may_cancel": progress.is_open
+        and progress.state is not selectors.CANCELLED
+        and admin.may(request, "campaigns.launch_campaign"),
+    }
+
+
+def blocked_credentials(application_id: int) -> list[Any]:
+    from tenants.models import Credential
+
+    return list(Credential.objects.filter(application_id=application_id, is_active=True, blocked_at__isnull=False))
+
+
+def cancel(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: stop what still waits."""
+    services.cancel(campaign)
+    admin.audit(request, campaign, "Cancelled.")
+    messages.success(request, "Cancelled. What was already with a provider cannot be recalled.")
+    return HttpResponseRedirect(admin.url("live", campaign))
+
+
+def duplicate(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: a new draft with the same content."""
+    copy = services.duplicate(campaign, by=request.user)
+    admin.log_addition(request, copy, f"Copied from campaign {campaign.pk}.")
+    messages.success(request, "This is a copy. Nothing is sent until you launch it.")
+    return HttpResponseRedirect(admin.url("change", copy))

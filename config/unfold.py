@@ -1,0 +1,83 @@
+"""The admin's looks and navigation (django-unfold)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _may_view(app: str, model: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(f"{app}.view_{model}")
+
+
+def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    """A link to a list, for those who may see it."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": _may_view(app, model),
+    }
+
+
+NAVIGATION = [
+    {"items": [{"title": "Overview", "icon": "space_dashboard", "link": reverse_lazy("admin:index")}]},
+    {
+        "title": "Messages",
+        "items": [
+            _item("Campaigns", "campaign", "campaigns", "campaign"),
+            _item("Notifications", "send", "notifications", "notification"),
+            _item("Deliveries", "receipt_long", "notifications", "delivery"),
+        ],
+    },
+    {
+        "title": "Audience",
+        "items": [
+            _item("Subscribers", "group", "devices", "subscriber"),
+            _item("Devices", "smartphone", "devices", "device"),
+            _item("Categories", "category", "devices", "category"),
+        ],
+    },
+    {
+        "title": "Workspace",
+        "items": [
+            _item("Applications", "apps", "tenants", "application"),
+            _item("Credentials", "vpn_key", "tenants", "credential"),
+            _item("API keys", "key", "tenants", "apikey"),
+            _item("Staff", "badge", "auth", "user"),
+        ],
+    },
+]
+
+TEAL = {
+    "50": "#f0fdfa",
+    "100": "#ccfbf1",
+    "200": "#99f6e4",
+    "300": "#5eead4",
+    "400": "#2dd4bf",
+    "500": "#14b8a6",
+    "600": "#0d9488",
+    "700": "#0f766e",
+    "800": "#115e59",
+    "900": "#134e4a",
+    "950": "#042f2e",
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Carillon",
+    "SITE_HEADER": "Carillon",
+    "SITE_SYMBOL": "notifications_active",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}],
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "config.console.dashboard",
+    "STYLES": [lambda request: static("console.css")],
+    "SCRIPTS": [lambda request: static("console.js")],
+    "COLORS": {"primary": TEAL},
+    "SIDEBAR": {"show_search": False, "navigation": NAVIGATION},
+}

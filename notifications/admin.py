@@ -1,0 +1,251 @@
+"""Notifications and their ledger, to read; cancelling is the only deed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList as BaseChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+from unfold.views import ChangeList
+
+from devices.models import Subscriber
+from notifications import credentials, reasons, selectors, services, sums  # noqa: F401 (credentials: registers)
+from notifications.models import Delivery, Notification
+from tenants.console import ReadOnlyAdmin
+from tenants.templatetags.console import count, pretty_json
+
+STATUS_TONES = {
+    Notification.Status.SCHEDULED: "off",
+    Notification.Status.FANNING_OUT: "run",
+    Notification.Status.SENDING: "run",
+    Notification.Status.DONE: "good",
+    Notification.Status.CANCELLED: "off",
+}
+OUTCOME_TONES = {"accepted": "good", "unregistered": "bad", "rejected": "bad", "failed": "bad", "uncertain": "warn"}
+
+
+def chip(word: str, tone: str) -> str:
+    return format_html('<span class="c-chip c-{}">{}</span>', tone, word)
+
+
+class NotificationList(ChangeList):
+    """Rows know their counts: one query for the page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        counts = selectors.counts(self.result_list)
+        for notification in self.result_list:
+            notification.counts = counts[notification.id]
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    pages: ClassVar = {"live_status": "view"}
+    deeds: ClassVar = {"cancel": "campaigns.launch_campaign"}
+
+    list_display = ("what", "state", "application", "category", "recipients", "accepted", "failed", "requested_by", "created_at")
+    list_display_links = ("what",)
+    list_filter = ("status", "application")
+    list_select_related = ("application", "category")
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    ordering = ("-id",)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BaseChangeList]:
+        return NotificationList
+
+    @display(description="Notification", header=True)
+    def what(self, obj: Notification) -> list[str]:
+        return [obj.content.get("title") or "(no title)", str(obj.id)]
+
+    @display(description="State")
+    def state(self, obj: Notification) -> str:
+        status = Notification.Status(selectors.status(obj, obj.counts))
+        return chip(status.label, STATUS_TONES[status])
+
+    @display(description="Recipients")
+    def recipients(self, obj: Notification) -> str:
+        return count(obj.counts["recipients"])
+
+    @display(description="Accepted")
+    def accepted(self, obj: Notification) -> str:
+        return count(obj.counts["accepted"])
+
+    @display(description="Failed")
+    def failed(self, obj: Notification) -> str:
+        return count(sum(obj.counts["failed"].values()))
+
+    # --- one notification -----------------------------------------------------------------
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            return super().change_view(request, object_id, form_url, extra_context)
+        notification = self.found(request, object_id)
+        context = {
+            **self._live_context(request, notification),
+            "title": str(notification),
+            "content_json": pretty_json(notification.content),
+            "audience_json": pretty_json(notification.audience),
+            "campaign": getattr(notification, "campaign", None),
+        }
+        return self.render(request, "notifications/notification.html", notification, context)
+
+    def live_status(self, request: HttpRequest, notification: Notification) -> HttpResponse:
+        from django.template.response import TemplateResponse
+
+        context = self._live_context(request, notification)
+        return TemplateResponse(
+            request, "notifications/_live.html", context, status=200 if context["is_open"] else 286
+        )
+
+    def _live_context(self, request: HttpRequest, notification: Notification) -> dict[str, Any]:
+        counts = selectors.counts([notification])[notification.id]
+        status = Notification.Status(selectors.status(notification, counts))
+        is_open = status in Notification.OPEN or bool(counts["pending"])
+        return {
+            "notification": notification,
+            "status": status,
+            "tone": STATUS_TONES[status],
+            "sum": sums.of(notification.id, counts),
+            "is_open": is_open,
+            "may_cancel": status in Notification.OPEN and self.may(request, "campaigns.launch_campaign"),
+        }
+
+    def cancel(self, request: HttpRequest, notification: Notification) -> HttpResponse:
+        """POST: stop what still waits."""
+        services.cancel(notification)
+        self.audit(request, notification, "Cancelled.")
+        messages.success(request, "Cancelled. What was already with a provider cannot be recalled.")
+        return HttpResponseRedirect(self.url("change", notification))
+
+
+# --- the ledger -------------------------------------------------------------------------------
+
+# What a number of the sum links to → the outcomes it counts.
+RESULTS = {
+    "accepted": ("accepted",),
+    "failed": tuple(str(outcome) for outcome in selectors.FAILURES),
+    "suppressed": ("suppressed",),
+    "uncertain": ("uncertain",),
+    "cancelled": ("cancelled",),
+    "pending": tuple(str(outcome) for outcome in Delivery.NOT_FINAL),
+}
+RESULT_WORDS = (
+    ("accepted", "Accepted"),
+    ("failed", "Failed"),
+    ("suppressed", "Held back"),
+    ("uncertain", "Uncertain"),
+    ("cancelled", "Cancelled"),
+    ("pending", "Waiting for another attempt"),
+)
+
+# The ledger has no index on id alone (an insert would pay for it), so "the newest" are those of the
+# newest notifications: 60 short index scans, whatever the table's size.
+NEWEST = """(notifications_delivery.notification_id, notifications_delivery.id) IN (
+    SELECT n.id, d.id
+    FROM (SELECT id FROM notifications_notification ORDER BY id DESC LIMIT 60) n
+    CROSS JOIN LATERAL (
+        SELECT id FROM notifications_delivery WHERE notification_id = n.id ORDER BY id DESC LIMIT 200
+    ) d)"""
+
+
+class ResultFilter(admin.SimpleListFilter):
+    title = "result"
+    parameter_name = "result"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return RESULT_WORDS
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        outcomes = RESULTS.get(self.value() or "")
+        return queryset.filter(outcome__in=outcomes) if outcomes else queryset
+
+
+class DeliveryList(ChangeList):
+    """Knows whose lines it shows, and the people's own ids: two queries for the page."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet:
+        queryset = super().get_queryset(request, exclude_parameters)
+        self.is_newest = not (self.params.get("notification_id") or self.params.get("subscriber_id"))
+        return queryset.extra(where=[NEWEST]) if self.is_newest else queryset  # noqa: S610 (a constant)
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        ids = {row.subscriber_id for row in self.result_list if row.subscriber_id}
+        people = dict(Subscriber.objects.filter(id__in=ids).values_list("id", "external_id")) if ids else {}
+        for row in self.result_list:
+            row.person = people.get(row.subscriber_id)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("moment", "outcome_chip", "why", "person", "device", "lane", "attempt", "detail")
+    list_display_links = None
+    list_filter = (ResultFilter,)
+    list_before_template = "notifications/ledger_before.html"
+    list_per_page = 100
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    ordering = ("-id",)
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BaseChangeList]:
+        return DeliveryList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {**(extra_context or {}), **self._context(request)}
+        return super().changelist_view(request, context)
+
+    def _context(self, request: HttpRequest) -> dict[str, Any]:
+        notification = _notification(request.GET.get("notification_id"))
+        if notification is None:
+            return {"ledger_of": None}
+        counts = selectors.counts([notification])[notification.id]
+        return {"ledger_of": notification, "sum": sums.of(notification.id, counts)}
+
+    @display(description="When (UTC)")
+    def moment(self, obj: Delivery) -> str:
+        return format_html('<span class="c-num">{}</span>', obj.at.strftime("%-d %b %H:%M:%S"))
+
+    @display(description="Result")
+    def outcome_chip(self, obj: Delivery) -> str:
+        return chip(Delivery.Outcome(obj.outcome).label, OUTCOME_TONES.get(obj.outcome, "off"))
+
+    @display(description="Reason")
+    def why(self, obj: Delivery) -> str:
+        if not obj.reason:
+            return "—"
+        return format_html('<span title="{}">{}</span>', obj.reason, reasons.words(obj.reason).title)
+
+    @display(description="Person")
+    def person(self, obj: Delivery) -> str:
+        if not obj.subscriber_id:
+            return "—"
+        url = reverse("admin:devices_subscriber_change", args=[obj.subscriber_id])
+        return format_html('<a class="c-link" href="{}">{}</a>', url, obj.person or "(erased)")
+
+    @display(description="Device")
+    def device(self, obj: Delivery) -> str:
+        if not obj.device_id:
+            return "—"
+        url = reverse("admin:devices_device_change", args=[obj.device_id])
+        return format_html('<a class="c-link" href="{}">#{}</a>', url, obj.device_id)
+
+
+def _notification(id: str | None) -> Notification | None:
+    try:
+        return Notification.objects.filter(id=UUID(id)).first() if id else None
+    except (ValueError, ValidationError):
+        return None

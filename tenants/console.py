@@ -1,0 +1,108 @@
+"""What all our admin pages share: changes by POST only, an audit entry for each, secrets shown once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ClassVar
+
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST, require_safe
+from unfold.admin import ModelAdmin
+
+View = Callable[..., HttpResponse]
+
+
+class ConsoleAdmin(ModelAdmin):
+    """An unfold ModelAdmin whose extra pages are named by `pages` (read) and `deeds` (change, POST only).
+
+    Both map a method's name to the permission it needs: "view", "change", or "app.codename". The URL is
+    `<object id>/<name with dashes>/`, its name `<app>_<model>_<name>`.
+    """
+
+    pages: ClassVar[dict[str, str]] = {}
+    deeds: ClassVar[dict[str, str]] = {}
+    actions = None
+    list_per_page = 50
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            *(self._route(name, permission, require_safe) for name, permission in self.pages.items()),
+            *(self._route(name, permission, require_POST) for name, permission in self.deeds.items()),
+            *super().get_urls(),
+        ]
+
+    def _route(self, name: str, permission: str, allow: Callable[[View], View]) -> URLPattern:
+        method = getattr(self, name)
+
+        @wraps(method)
+        def view(request: HttpRequest, object_id: str, **kwargs: Any) -> HttpResponse:
+            obj = self.found(request, object_id)
+            if not self.may(request, permission, obj):
+                raise PermissionDenied
+            return method(request, obj, **kwargs)
+
+        route = f"<path:object_id>/{name.replace('_', '-')}/"
+        return path(route, self.admin_site.admin_view(allow(view)), name=self.url_name(name))
+
+    def url_name(self, name: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+
+    def url(self, name: str, obj: Model | None = None) -> str:
+        """The URL of one of this model's admin pages."""
+        return reverse(f"admin:{self.url_name(name)}", args=[obj.pk] if obj else [])
+
+    def found(self, request: HttpRequest, object_id: str) -> Any:
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise Http404(f"This {self.opts.verbose_name} does not exist.")
+        return obj
+
+    def may(self, request: HttpRequest, permission: str, obj: Model | None = None) -> bool:
+        if "." in permission:
+            return request.user.has_perm(permission)
+        return bool(getattr(self, f"has_{permission}_permission")(request, obj))
+
+    def audit(self, request: HttpRequest, obj: Model, message: str) -> None:
+        """An entry in the object's history. Never put a secret into the message."""
+        self.log_change(request, obj, message)
+
+    def render(
+        self, request: HttpRequest, template: str, obj: Model | None, context: dict[str, Any]
+    ) -> TemplateResponse:
+        """One of our own pages, with all that unfold's frame needs."""
+        frame = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": obj,
+            "inline_admin_formsets": [],
+            "has_change_permission": self.has_change_permission(request, obj),
+        }
+        return TemplateResponse(request, template, {**frame, **context})
+
+    def render_once(
+        self, request: HttpRequest, obj: Model, *, title: str, secrets: Iterable[tuple[str, str, str]]
+    ) -> TemplateResponse:
+        """The answer that shows secrets (label, value, what for): never stored in a session or a cache."""
+        context = {"title": title, "secrets": secrets, "back": self.url("change", obj)}
+        response = self.render(request, "tenants/secrets.html", obj, context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class ReadOnlyAdmin(ConsoleAdmin):
+    """Rows the pipeline writes; staff only look."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
