@@ -48,7 +48,7 @@ class User:
 
     def leave(self):
         if not self.process.stdin.closed:
-            self.process.communicate(timeout=10)
+            self.process.communicate(timeout=60)
 
     def kill(self):
         self.process.kill()
@@ -118,7 +118,7 @@ def _keepers(data_dir):
     return [one for one in _processes(data_dir) if "config.keeper" in one.cmdline()]
 
 
-def _eventually(condition, seconds=10):
+def _eventually(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not (result := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -343,7 +343,7 @@ class TestRun:
     @pytest.mark.parametrize(("program", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
     def test_ends_as_the_command_does(self, run, program, status):
         process = run("--", "sh", "-c", program)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == status
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -351,7 +351,7 @@ class TestRun:
         process = run("--", "sh", "-c", "echo started; exec sleep 60")
         process.stdout.readline()
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == 128 + number
 
     def test_holds_the_services_between_users(self, run, user, data_dir):
@@ -361,11 +361,11 @@ class TestRun:
         user(data_dir).leave()
         assert _server(data_dir, "postgres") == before
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     @pytest.mark.parametrize("command", [(), ("--",), ("sh",), ("--", "no-such-program")])
     def test_without_a_command_that_exists_says_so(self, run, command):
-        _, error = run(*command).communicate(timeout=20)
+        _, error = run(*command).communicate(timeout=60)
         assert "usage" in error or "no-such-program" in error
 
 
