@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import pytest
 
@@ -54,6 +55,18 @@ async def test_a_stream_above_a_goaway_is_sent_again_on_a_new_connection(client,
     assert (await post(client, service.url)).status == 200
 
 
+@pytest.mark.parametrize("goodbye", [wire.GOAWAY, wire.FAREWELL])
+async def test_a_goaway_tells_what_was_processed_from_what_was_not(client, service, goodbye):
+    await post(client, service.url)
+    service.answer = lambda request: {b"first": wire.HANG, b"second": goodbye}[request.body]
+    first = asyncio.create_task(post(client, service.url, b"first"))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(post(client, service.url, b"second"))
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(result) for result in results] == [NoAnswer, NotSent]
+    assert [request.body for request in service.requests].count(b"first") == 1
+
+
 async def test_nobody_listening_is_not_sent(client):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -76,12 +89,10 @@ async def test_an_untrusted_certificate_is_not_sent(service):
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_not_sent(certificates):
-    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
     client = Transport(ca_file=certificates.authority, timeout=1.0, connect_timeout=0.3)
-    with pytest.raises(NotSent):
-        await post(client, f"https://localhost:{silent.sockets[0].getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(NotSent):
+        await post(client, f"https://localhost:{silent.getsockname()[1]}")
     await client.close()
-    silent.close()
 
 
 async def test_no_error_tells_the_token(client, service):
@@ -107,9 +118,10 @@ async def test_the_environments_proxy_is_not_used(certificates, service, monkeyp
 
 @pytest.mark.parametrize("bounded", [False, True])
 async def test_a_long_body_is_cut(certificates, service, bounded):
-    service.says(400, b"x" * 65_000)
+    service.says(400, b"x" * 100_000)
     client = Transport(ca_file=certificates.authority, timeout=1.0, bounded=bounded)
-    assert len((await post(client, service.url)).body) == 65_000
+    assert (await post(client, service.url)).body == b"x" * transport.BODY_LIMIT
+    assert (await post(client, service.url)).status == 400, "and the connection goes on"
     await client.close()
 
 
@@ -162,6 +174,22 @@ async def test_renewed_connections_carry_the_next_request(client, service):
     client.renew()
     await post(client, service.url)
     assert [request.connection for request in service.requests] == [1, 2]
+
+
+async def test_a_service_that_speaks_http_1_only_is_served_if_asked_for(certificates):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 201 Created\r\nlocation: /m/1\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.chain, certificates.key)
+    client = Transport(ca_file=certificates.authority, timeout=1.0, http2_only=False)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        answered = await post(client, f"https://localhost:{server.sockets[0].getsockname()[1]}")
+        await client.close()
+    assert (answered.status, answered.headers.get("location")) == (201, "/m/1")
 
 
 async def test_a_closed_transport_may_be_closed_again(client, service):

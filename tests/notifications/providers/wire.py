@@ -44,6 +44,7 @@ REFUSE = "refuse"  # RST_STREAM REFUSED_STREAM
 HANG = "hang"  # no answer, ever
 DROP = "drop"  # the connection is cut
 GOAWAY = "goaway"  # this stream is above the last one processed
+FAREWELL = "farewell"  # the same, for an error, and the connection is cut a moment later
 CUT = "cut"  # headers, then the connection is cut in the body
 
 Answer = Reply | str
@@ -160,6 +161,9 @@ class _Connection(asyncio.Protocol):
             self.h2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=stream - 2 if stream > 1 else 0)
         elif how == CUT:
             self.h2.send_headers(stream, [(":status", "200"), ("content-length", "900")])
+        elif how == FAREWELL:
+            self.h2.close_connection(ErrorCodes.INTERNAL_ERROR, b'{"reason":"Shutdown"}', stream - 2)
+            asyncio.get_running_loop().call_later(0.1, self.transport.close)
         self.flush()
         if how in (DROP, CUT):
             self.transport.close()
