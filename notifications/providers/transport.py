@@ -74,6 +74,7 @@ class Transport:
         self._clients: list[Client] = []
         self._origins: dict[str, Origin] = {}
         self._renewed_at = 0.0
+        self.closed = False
 
     def origin(self, url: str) -> Origin:
         """The server at `url` (scheme, host and port)."""
@@ -99,6 +100,8 @@ class Transport:
                 origin.forget()
 
     async def close(self) -> None:
+        """Requests in flight end in NoAnswer, later ones in NotSent. May be called twice."""
+        self.closed = True
         clients, self._clients = self._clients, []
         self._origins.clear()
         for client in clients:
@@ -145,6 +148,8 @@ class Origin:
         self, path: str, headers: HeaderMap, body: bytes, extra: tuple[tuple[str, str], ...] = ()
     ) -> Answer:
         """One POST. `extra`: headers of this request alone. Raises NotSent or NoAnswer."""
+        if self._transport.closed:
+            raise NotSent("closed")
         line = self._current
         if line.in_flight >= self._transport.streams:
             line = self._current = self._line()

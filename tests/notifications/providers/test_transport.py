@@ -193,6 +193,9 @@ async def test_a_service_that_speaks_http_1_only_is_served_if_asked_for(certific
 
 
 async def test_a_closed_transport_may_be_closed_again(client, service):
+    origin = client.origin(service.url)
     await post(client, service.url)
     await client.close()
     await client.close()
+    with pytest.raises(NotSent):
+        await origin.post("/3/device/ab", transport.headers(HEADERS), b"{}")
