@@ -215,22 +215,23 @@ def _schema_violation(text: str) -> Refusal:
     return field_violation(field, f"Invalid value at '{field}': {problem}")
 
 
+_TARGETS = ("token", "fid", "topic", "condition")
+
+
 def _target(message: Message) -> str:
-    given = [
-        (name, value) for name in ("token", "fid", "topic", "condition") if (value := getattr(message, name))
-    ]
+    given = [name for name in _TARGETS if getattr(message, name)]
     if len(given) > 1:
-        first, second = given[0][0], given[1][0]
         raise field_violation(
             "message",
-            f"Invalid value at 'message' (oneof), oneof field 'target' is already set. Cannot set '{second}' "
-            f"({first} is set)",
+            f"Invalid value at 'message' (oneof), oneof field 'target' is already set. Cannot set '{given[1]}' "
+            f"({given[0]} is set)",
         )
     if not given:
         raise field_violation("message", "Recipient of the message is not set.")
-    name, address = given[0]
+    name = given[0]
+    address: str = getattr(message, name)
     if name in ("token", "fid"):
-        if len(address) > 4096 or not address.isprintable() or " " in address:
+        if len(address) > 4096 or not address.isascii() or " " in address:
             raise Refusal(400, "INVALID_ARGUMENT")
         return address
     if name == "topic" and not _TOPIC.fullmatch(address):

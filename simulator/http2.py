@@ -219,6 +219,7 @@ class Http2:
         self._open.discard(stream)
         size, body = len(block), answer.body
         if not body:
+            self._extra.pop(stream, None)
             self._out.append(
                 _HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream) + block
             )

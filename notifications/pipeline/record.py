@@ -199,11 +199,10 @@ def _queue(entries: Entries, batch: Batch, device_id: int, attempt: int, due: da
 
 
 async def _write(connection: AsyncConnection, lane: str, entries: Entries) -> None:
-    if not entries.lines:
-        return
     async with connection.cursor() as cursor:
-        async with cursor.copy(COPY) as copy:
-            await copy.write("".join(entries.lines))
+        if entries.lines:
+            async with cursor.copy(COPY) as copy:
+                await copy.write("".join(entries.lines))
         if entries.tallies:
             await cursor.execute(TALLY, _tally_columns(entries.tallies))
         if entries.retired:

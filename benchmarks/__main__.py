@@ -1,0 +1,44 @@
+"""`make bench`: one JSON object per line. SIZE: devices of the large campaign (default 100 000)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import api, campaign, latency, report
+from simulator.stack import Stack, running
+
+SIZE = int(os.environ.get("SIZE", "100000"))
+
+
+def main() -> int:
+    report.line("machine", **report.machine())
+    with (
+        tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder,
+        running(Path(folder), processes=("web", "background", "clock")) as stack,
+    ):
+        application = stack.create_application("Bench")
+        key = application["server_key"]
+        _devices(stack, application["application"])
+        campaign.fan_out(stack, key)
+        api.single(stack, key, SIZE)
+        api.batch(stack, key, SIZE)
+        _senders(stack, key)
+        campaign.whole(stack, key)
+        latency.under_campaign(stack, key)
+    return 0
+
+
+def _devices(stack: Stack, application: str) -> None:
+    stack.manage("simulate_devices", application, str(SIZE), "--origin", stack.simulation.webpush)
+
+
+def _senders(stack: Stack, key: str) -> None:
+    """Start the senders and let them clear what the API benchmarks left, timed: it is the transactional rate."""
+    campaign.drain(stack, ("transactional", "campaign"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
