@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import time
 
+import pytest
+from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +58,23 @@ def test_dead_tokens_are_evenly_spread() -> None:
         assert 850 < dead < 1150
 
 
-def test_the_sql_forms_quote_nothing_foreign() -> None:
-    assert devices.apns_token(255) == devices.APNS_TOKEN_SQL["production"].split("'")[1] + f"{255:016x}"
-    assert devices.fcm_token(255).endswith(devices.FCM_TOKEN_SQL.split("'")[-2])
+@pytest.mark.django_db
+@pytest.mark.parametrize("index", [0, 1, 511, 512, 999_999, 2**40])
+def test_the_database_computes_the_same_addresses(index: int) -> None:
+    forms = [
+        *devices.APNS_TOKEN_SQL.values(),
+        devices.FCM_FID_SQL,
+        devices.FCM_TOKEN_SQL,
+        devices.WEB_AUTH_SQL,
+    ]
+    columns = ", ".join(form.format("n") for form in forms)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM (VALUES (%s)) AS given (n)", [index])
+        row = cursor.fetchone()
+    assert row == (
+        devices.apns_token(index, devices.PRODUCTION),
+        devices.apns_token(index, devices.SANDBOX),
+        devices.fcm_fid(index),
+        devices.fcm_token(index),
+        devices.web_subscription(index, "").auth,
+    )

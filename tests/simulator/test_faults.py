@@ -106,8 +106,8 @@ async def test_web_push_throttles_in_its_own_way(simulation: Simulation, web: We
 async def test_answers_take_their_time(simulation: Simulation, apns: ApnsSender, latency: Any) -> None:
     simulation.set_faults("apns", latency=latency)
     started = time.monotonic()
-    await asyncio.gather(*(apns() for _ in range(5)))
-    assert 0.2 <= time.monotonic() - started < 0.8
+    await asyncio.gather(*(apns() for _ in range(20)))
+    assert 0.2 <= time.monotonic() - started < 3  # one after the other: 4 s
 
 
 async def test_a_stalled_stream_is_never_answered_and_not_accepted(

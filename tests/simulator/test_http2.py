@@ -201,6 +201,7 @@ def test_a_cut_connection_is_a_tcp_reset(
 
 
 def drain(plain: socket.socket) -> None:
+    plain.settimeout(5)
     while plain.recv(65_536):
         pass
 
