@@ -27,11 +27,14 @@ from tenants.templatetags.console import count
 class CampaignList(ChangeList):
     """Rows know their progress: two queries for the page, however many rows it has."""
 
+    result_list: Any
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        for campaign, progress in selectors.with_progress(self.result_list):
+        rows: list[Any] = list(self.result_list)
+        for campaign, (_, progress) in zip(rows, selectors.with_progress(rows), strict=True):
             campaign.progress = progress
+        self.result_list = rows
 
 
 @admin.register(Campaign)
@@ -64,7 +67,9 @@ class CampaignAdmin(ConsoleAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
         return selectors.recent()
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         context = {"has_any": Campaign.objects.exists(), "has_application": Application.objects.exists()}
         return super().changelist_view(request, {**(extra_context or {}), **context})
 
@@ -73,7 +78,7 @@ class CampaignAdmin(ConsoleAdmin):
         return [obj.name, obj.title]
 
     @display(description="State")
-    def status_chip(self, obj: Campaign) -> str:
+    def status_chip(self, obj: Any) -> str:
         state = obj.progress.state if obj.progress else selectors.DRAFT
         return chip(state)
 
@@ -82,7 +87,7 @@ class CampaignAdmin(ConsoleAdmin):
         return views.audience_words(obj)
 
     @display(description="Result")
-    def result(self, obj: Campaign) -> str:
+    def result(self, obj: Any) -> str:
         if not obj.progress:
             return "—"
         progress = obj.progress
@@ -134,10 +139,12 @@ class CampaignAdmin(ConsoleAdmin):
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         if not change:
-            obj.created_by = request.user
+            obj.created_by = views.staff(request)
         super().save_model(request, obj, form, change)
 
-    def response_add(self, request: HttpRequest, obj: Campaign, post_url_continue: str | None = None) -> HttpResponse:
+    def response_add(
+        self, request: HttpRequest, obj: Campaign, post_url_continue: str | None = None
+    ) -> HttpResponse:
         return self._after_save(request, obj)
 
     def response_change(self, request: HttpRequest, obj: Campaign) -> HttpResponse:

@@ -16,6 +16,7 @@ from campaigns import selectors
 from campaigns.models import Campaign
 from campaigns.views import PLATFORMS
 from devices.models import Device
+from notifications import reasons
 from notifications import selectors as notifications
 from notifications.models import Delivery, Notification
 from tenants.models import Application, Credential
@@ -51,19 +52,24 @@ def board(request: HttpRequest) -> dict[str, Any]:
         "steps": _steps(),
         "sending": going,
         "is_sending": bool(going),
-        "recent": [(campaign, progress, progress.state if progress else selectors.DRAFT) for campaign, progress in recent],
+        "recent": [
+            (campaign, progress, progress.state if progress else selectors.DRAFT)
+            for campaign, progress in recent
+        ],
         "may_compose": request.user.has_perm("campaigns.add_campaign"),
     }
 
 
 def _needs() -> list[Need]:
-    blocked = Credential.objects.filter(blocked_at__isnull=False, is_active=True).select_related("application")
+    blocked = Credential.objects.filter(blocked_at__isnull=False, is_active=True).select_related(
+        "application"
+    )
     return [
         Need(
             "bad",
             "vpn_key_alert",
             f"{credential} ({credential.application}) is refused since {credential.blocked_at:%H:%M} UTC.",
-            f"{credential.get_provider_display()} says: {credential.blocked_reason}. What goes through it waits.",
+            f"{reasons.words(credential.blocked_reason).means} What goes through it waits; nothing is lost.",
             "Fix it",
             reverse("admin:tenants_credential_change", args=[credential.pk]),
         )
@@ -83,9 +89,26 @@ def _steps() -> list[Step]:
     else:
         connect = ("Create an application", reverse("admin:tenants_application_add"))
     walk = (
-        ("Connect a provider", "Apple, Google or the web: whoever brings the message to the device.", *connect, has_credential),
-        ("Register a device", "Your app does it with the client key. The API's pages show how.", "See the API", "/v1/docs", has_device),
-        ("Send the first campaign", "Write it, look at it on a phone, launch it.", "New campaign", reverse("admin:campaigns_campaign_add"), False),
+        (
+            "Connect a provider",
+            "Apple, Google or the web: whoever brings the message to the device.",
+            *connect,
+            has_credential,
+        ),
+        (
+            "Register a device",
+            "Your app does it with the client key. The API's pages show how.",
+            "See the API",
+            "/v1/docs",
+            has_device,
+        ),
+        (
+            "Send the first campaign",
+            "Write it, look at it on a phone, launch it.",
+            "New campaign",
+            reverse("admin:campaigns_campaign_add"),
+            False,
+        ),
     )
     following = next(index for index, step in enumerate(walk) if not step[-1])
     return [Step(*step, is_next=index == following) for index, step in enumerate(walk)]
@@ -103,8 +126,7 @@ def sending() -> list[tuple[Campaign, selectors.Progress]]:
 
 def audience() -> dict[str, Any]:
     """Active devices by platform."""
-    found: dict[str, Any] = cache.get_or_set("carillon:board:audience", _audience, timeout=REMEMBERED)
-    return found
+    return cache.get_or_set("carillon:board:audience", _audience, timeout=REMEMBERED) or {}
 
 
 _DEVICES = """
@@ -138,8 +160,7 @@ class Day(NamedTuple):
 
 def week() -> dict[str, Any]:
     """What the last seven days' notifications came to, by the day they were made."""
-    found: dict[str, Any] = cache.get_or_set("carillon:board:week", _week, timeout=REMEMBERED)
-    return found
+    return cache.get_or_set("carillon:board:week", _week, timeout=REMEMBERED) or {}
 
 
 # Ids are UUIDv7: a span of time is a range of the primary key, and each id knows its day.

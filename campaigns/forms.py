@@ -68,7 +68,12 @@ class CampaignForm(forms.ModelForm):
             "attribute_name",
             "attribute_value",
         )
-        labels = {"url": "Opens", "name": "Campaign name", "attribute_name": "Attribute", "attribute_value": "Is"}
+        labels = {
+            "url": "Opens",
+            "name": "Campaign name",
+            "attribute_name": "Attribute",
+            "attribute_value": "Is",
+        }
         widgets = {
             "name": UnfoldAdminTextInputWidget(attrs={"placeholder": "Autumn sale, first wave"}),
             "title": UnfoldAdminTextInputWidget(attrs={"placeholder": "The autumn sale is on"}),
@@ -77,7 +82,9 @@ class CampaignForm(forms.ModelForm):
             ),
             "image": UnfoldAdminTextInputWidget(attrs={"placeholder": "https://…", "inputmode": "url"}),
             "url": UnfoldAdminTextInputWidget(attrs={"placeholder": "https://… or shop://sale"}),
-            "attribute_name": UnfoldAdminTextInputWidget(attrs={"placeholder": "plan", "list": "attribute-names"}),
+            "attribute_name": UnfoldAdminTextInputWidget(
+                attrs={"placeholder": "plan", "list": "attribute-names"}
+            ),
             "attribute_value": UnfoldAdminTextInputWidget(attrs={"placeholder": "premium"}),
         }
         help_texts = {

@@ -150,5 +150,7 @@ def reach(campaign: Campaign) -> Reach:
 
 def attribute_names() -> list[str]:
     """Attributes people have, to offer in the form: those of the newest few hundred, which is cheap."""
-    newest = Subscriber.objects.exclude(attributes={}).order_by("-id").values_list("attributes", flat=True)[:300]
+    newest = (
+        Subscriber.objects.exclude(attributes={}).order_by("-id").values_list("attributes", flat=True)[:300]
+    )
     return sorted({name for attributes in newest if isinstance(attributes, dict) for name in attributes})

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -30,7 +30,10 @@ def audience(campaign: Campaign) -> dict[str, Any]:
         case Campaign.Audience.PLATFORM:
             return {"all": True, "platforms": [campaign.platform]}
         case Campaign.Audience.ATTRIBUTE:
-            return {"all": True, "attribute": {"name": campaign.attribute_name, "value": campaign.attribute_value}}
+            return {
+                "all": True,
+                "attribute": {"name": campaign.attribute_name, "value": campaign.attribute_value},
+            }
     return {"all": True}
 
 
@@ -39,9 +42,10 @@ def check(campaign: Campaign) -> dict[str, int]:
     return notifications.check_payload(content=content(campaign), overrides={})
 
 
-def launch(campaign: Campaign, *, by: AbstractBaseUser) -> Campaign:
-    """Send it, exactly as `campaign` holds it. Raises NotLaunchable, PayloadTooLarge or ValueError; then nothing is sent.
+def launch(campaign: Campaign, *, by: User) -> Campaign:
+    """Send it, exactly as `campaign` holds it.
 
+    Raises NotLaunchable, PayloadTooLarge, or ValueError naming the field; then nothing is sent.
     Two marketers, a double click, a second try after a lost answer: one notification.
     """
     check(campaign)
@@ -61,13 +65,14 @@ def launch(campaign: Campaign, *, by: AbstractBaseUser) -> Campaign:
 
 
 def _draft(campaign: Campaign) -> notifications.Draft:
-    body = {"category": campaign.category_id, "content": content(campaign), "audience": audience(campaign)}
+    said, meant = content(campaign), audience(campaign)
+    body = json.dumps([campaign.category_id, said, meant], sort_keys=True)
     return notifications.Draft(
         category=campaign.category,
-        content=body["content"],
-        audience=body["audience"],
+        content=said,
+        audience=meant,
         idempotency_key=f"campaign:{campaign.id}",
-        fingerprint=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()[:16],
+        fingerprint=hashlib.sha256(body.encode()).digest()[:16],
     )
 
 
@@ -78,7 +83,7 @@ def cancel(campaign: Campaign) -> Campaign:
     return campaign
 
 
-def duplicate(campaign: Campaign, *, by: AbstractBaseUser) -> Campaign:
+def duplicate(campaign: Campaign, *, by: User) -> Campaign:
     """A new draft that says the same to the same audience."""
     return Campaign.objects.create(
         application=campaign.application,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
@@ -14,6 +15,7 @@ from notifications import reasons, sizes
 from notifications.providers.base import PayloadTooLarge
 from tenants import selectors as tenants
 from tenants.console import ConsoleAdmin
+from tenants.models import Credential
 
 # htmx stops polling when it gets this status.
 STOP_POLLING = 286
@@ -110,11 +112,17 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
         messages.info(request, "This campaign has already been launched. Nothing was sent a second time.")
         return HttpResponseRedirect(admin.url("live", campaign))
     if not form.is_valid():
-        return _review(admin, request, campaign, form, error=" ".join(sum(form.errors.values(), [])))
+        return _review(
+            admin,
+            request,
+            campaign,
+            form,
+            error=" ".join(str(word) for words in form.errors.values() for word in words),
+        )
     if form.cleaned_data["version"] != campaign.updated_at.isoformat():
         return _changed(admin, request, campaign)
     try:
-        services.launch(campaign, by=request.user)
+        services.launch(campaign, by=staff(request))
     except services.NotLaunchable:
         campaign.refresh_from_db()
         if campaign.status == Campaign.Status.DRAFT:
@@ -129,7 +137,9 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
 
 def _changed(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     campaign = admin.found(request, str(campaign.pk))
-    words = "This campaign was changed after you opened this page. Nothing was sent: look at it again, then send."
+    words = (
+        "This campaign was changed after you opened this page. Nothing was sent: look at it again, then send."
+    )
     response = _review(admin, request, campaign, forms.LaunchForm(), error=words)
     response.status_code = 409
     return response
@@ -173,9 +183,15 @@ def _live_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign)
 
 
 def blocked_credentials(application_id: int) -> list[Any]:
-    from tenants.models import Credential
+    return list(
+        Credential.objects.filter(application_id=application_id, is_active=True, blocked_at__isnull=False)
+    )
 
-    return list(Credential.objects.filter(application_id=application_id, is_active=True, blocked_at__isnull=False))
+
+def staff(request: HttpRequest) -> User:
+    """Who is at the admin; anonymous visitors do not come this far."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def cancel(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -188,7 +204,7 @@ def cancel(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
 
 def duplicate(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """POST: a new draft with the same content."""
-    copy = services.duplicate(campaign, by=request.user)
+    copy = services.duplicate(campaign, by=staff(request))
     admin.log_addition(request, copy, f"Copied from campaign {campaign.pk}.")
     messages.success(request, "This is a copy. Nothing is sent until you launch it.")
     return HttpResponseRedirect(admin.url("change", copy))

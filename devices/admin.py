@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import Any, ClassVar
 
@@ -43,6 +44,10 @@ def _state(device: Device) -> tuple[str, str, str]:
     if device.permission == Device.Permission.DENIED:
         return "Notifications off", "notifications_off", "warn"
     return "Active", "check_circle", "good"
+
+
+def field_names(fieldsets: Any) -> list[str]:
+    return [name for _, options in fieldsets for name in options["fields"]]
 
 
 class DeviceInline(TabularInline):
@@ -94,14 +99,10 @@ class SubscriberAdmin(ConsoleAdmin):
         ("Contact", {"fields": ("email", "phone", "locale", "time_zone", "country")}),
         ("Attributes and choices", {"fields": ("attributes_pretty", "choices")}),
     )
-    readonly_fields = (
-        "external_id",
-        "application",
-        "created_at",
-        "updated_at",
-        "attributes_pretty",
-        "choices",
-    )
+    saves = False  # the application's backend is the one that knows
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> list[str]:
+        return field_names(self.fieldsets)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # people come through the API, with their devices
@@ -153,6 +154,7 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(Device)
 class DeviceAdmin(ConsoleAdmin):
     deeds: ClassVar = {"retire": "change", "revive": "change"}
+    saves = False  # apps write devices
 
     list_display = (
         "device",
@@ -209,16 +211,7 @@ class DeviceAdmin(ConsoleAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> list[str]:
-        return [name for _, options in self.fieldsets for name in options["fields"]]
-
-    def changeform_view(
-        self, request: HttpRequest, *args: Any, extra_context: Any = None, **kwargs: Any
-    ) -> HttpResponse:
-        # Apps write devices; the only changes here are the two deeds.
-        off = {"show_save": False, "show_save_and_continue": False}
-        return super().changeform_view(
-            request, *args, extra_context={**(extra_context or {}), **off}, **kwargs
-        )
+        return field_names(self.fieldsets)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
@@ -229,10 +222,8 @@ class DeviceAdmin(ConsoleAdmin):
             return queryset, False
         people = list(Subscriber.objects.filter(external_id=term).values_list("id", flat=True)[:10])
         found = Q(installation_id=term) | Q(subscriber_id__in=people)
-        try:
+        with contextlib.suppress(ValueError):
             found |= Q(public_id=uuid.UUID(term))
-        except ValueError:
-            pass
         return queryset.filter(found), False
 
     @display(description="Device", header=True)

@@ -10,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList as BaseChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
@@ -29,7 +30,13 @@ STATUS_TONES = {
     Notification.Status.DONE: "good",
     Notification.Status.CANCELLED: "off",
 }
-OUTCOME_TONES = {"accepted": "good", "unregistered": "bad", "rejected": "bad", "failed": "bad", "uncertain": "warn"}
+OUTCOME_TONES = {
+    "accepted": "good",
+    "unregistered": "bad",
+    "rejected": "bad",
+    "failed": "bad",
+    "uncertain": "warn",
+}
 
 
 def chip(word: str, tone: str) -> str:
@@ -39,12 +46,15 @@ def chip(word: str, tone: str) -> str:
 class NotificationList(ChangeList):
     """Rows know their counts: one query for the page."""
 
+    result_list: Any
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        counts = selectors.counts(self.result_list)
-        for notification in self.result_list:
+        rows: list[Any] = list(self.result_list)
+        counts = selectors.counts(rows)
+        for notification in rows:
             notification.counts = counts[notification.id]
+        self.result_list = rows
 
 
 @admin.register(Notification)
@@ -52,7 +62,17 @@ class NotificationAdmin(ReadOnlyAdmin):
     pages: ClassVar = {"live_status": "view"}
     deeds: ClassVar = {"cancel": "campaigns.launch_campaign"}
 
-    list_display = ("what", "state", "application", "category", "recipients", "accepted", "failed", "requested_by", "created_at")
+    list_display = (
+        "what",
+        "state",
+        "application",
+        "category",
+        "recipients",
+        "accepted",
+        "failed",
+        "requested_by",
+        "created_at",
+    )
     list_display_links = ("what",)
     list_filter = ("status", "application")
     list_select_related = ("application", "category")
@@ -68,20 +88,20 @@ class NotificationAdmin(ReadOnlyAdmin):
         return [obj.content.get("title") or "(no title)", str(obj.id)]
 
     @display(description="State")
-    def state(self, obj: Notification) -> str:
+    def state(self, obj: Any) -> str:
         status = Notification.Status(selectors.status(obj, obj.counts))
         return chip(status.label, STATUS_TONES[status])
 
     @display(description="Recipients")
-    def recipients(self, obj: Notification) -> str:
+    def recipients(self, obj: Any) -> str:
         return count(obj.counts["recipients"])
 
     @display(description="Accepted")
-    def accepted(self, obj: Notification) -> str:
+    def accepted(self, obj: Any) -> str:
         return count(obj.counts["accepted"])
 
     @display(description="Failed")
-    def failed(self, obj: Notification) -> str:
+    def failed(self, obj: Any) -> str:
         return count(sum(obj.counts["failed"].values()))
 
     # --- one notification -----------------------------------------------------------------
@@ -102,8 +122,6 @@ class NotificationAdmin(ReadOnlyAdmin):
         return self.render(request, "notifications/notification.html", notification, context)
 
     def live_status(self, request: HttpRequest, notification: Notification) -> HttpResponse:
-        from django.template.response import TemplateResponse
-
         context = self._live_context(request, notification)
         return TemplateResponse(
             request, "notifications/_live.html", context, status=200 if context["is_open"] else 286
@@ -175,6 +193,8 @@ class ResultFilter(admin.SimpleListFilter):
 class DeliveryList(ChangeList):
     """Knows whose lines it shows, and the people's own ids: two queries for the page."""
 
+    result_list: Any
+
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet:
         queryset = super().get_queryset(request, exclude_parameters)
         self.is_newest = not (self.params.get("notification_id") or self.params.get("subscriber_id"))
@@ -182,11 +202,12 @@ class DeliveryList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        ids = {row.subscriber_id for row in self.result_list if row.subscriber_id}
+        rows: list[Any] = list(self.result_list)
+        ids = {row.subscriber_id for row in rows if row.subscriber_id}
         people = dict(Subscriber.objects.filter(id__in=ids).values_list("id", "external_id")) if ids else {}
-        for row in self.result_list:
+        for row in rows:
             row.person = people.get(row.subscriber_id)
+        self.result_list = rows
 
 
 @admin.register(Delivery)
@@ -204,7 +225,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BaseChangeList]:
         return DeliveryList
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         context = {**(extra_context or {}), **self._context(request)}
         return super().changelist_view(request, context)
 
@@ -230,7 +253,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}</span>', obj.reason, reasons.words(obj.reason).title)
 
     @display(description="Person")
-    def person(self, obj: Delivery) -> str:
+    def person(self, obj: Any) -> str:
         if not obj.subscriber_id:
             return "—"
         url = reverse("admin:devices_subscriber_change", args=[obj.subscriber_id])

@@ -27,7 +27,7 @@ Provider = Credential.Provider
 class WriteOnly(UnfoldAdminTextareaWidget):
     """Takes a secret by paste or from a file read in the browser; never renders one, not even after an error."""
 
-    template_name = "tenants/write_only.html"
+    template_name = "tenants/widgets/write_only.html"
 
     def __init__(self, accept: str = "") -> None:
         super().__init__(
@@ -66,7 +66,9 @@ class CredentialForm(forms.ModelForm):
         if "secret" in self.fields:
             self.fields["secret"].required = self.needs_secret and not self.instance.pk
             if self.instance.pk:
-                self.fields["secret"].help_text = "Stored, encrypted, and never shown. Leave empty to keep it."
+                self.fields[
+                    "secret"
+                ].help_text = "Stored, encrypted, and never shown. Leave empty to keep it."
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -79,7 +81,9 @@ class CredentialForm(forms.ModelForm):
             )
         except InvalidCredential as error:
             name = error.field.partition(".")[0]
-            self.add_error(name if name in self.fields else None, str(error).partition(": ")[2].capitalize() + ".")
+            self.add_error(
+                name if name in self.fields else None, str(error).partition(": ")[2].capitalize() + "."
+            )
         return cleaned
 
     def _kept(self) -> dict[str, Any]:
@@ -94,18 +98,25 @@ class ApnsForm(CredentialForm):
     settings = ("team_id", "key_id", "bundle_id", "environment")
     needs_secret = True
 
-    team_id = _text("Team ID", "Ten characters, on the membership page of your Apple developer account.", "A1B2C3D4E5")
+    team_id = _text(
+        "Team ID", "Ten characters, on the membership page of your Apple developer account.", "A1B2C3D4E5"
+    )
     key_id = _text("Key ID", "Ten characters; also in the file's name: AuthKey_<Key ID>.p8.", "F6G7H8I9J0")
     bundle_id = _text("Bundle ID", "The app's own id, as in Xcode.", "com.example.shop")
     environment = forms.ChoiceField(
-        choices=[("both", "Both (recommended)"), ("production", "Production only"), ("sandbox", "Development only")],
+        choices=[
+            ("both", "Both (recommended)"),
+            ("production", "Production only"),
+            ("sandbox", "Development only"),
+        ],
         widget=UnfoldAdminSelectWidget,
         help_text="Which of Apple's two services the key may be used with.",
     )
     secret = forms.CharField(
         label="Key (.p8)",
         widget=WriteOnly(".p8,.pem"),
-        help_text="developer.apple.com → Certificates, IDs & Profiles → Keys → Apple Push Notifications service. Apple lets you download it once.",
+        help_text="developer.apple.com → Certificates, IDs & Profiles → Keys → Apple Push Notifications service. "
+        "Apple lets you download it once.",
     )
 
 
@@ -116,7 +127,8 @@ class FcmForm(CredentialForm):
     secret = forms.CharField(
         label="Service account (.json)",
         widget=WriteOnly(".json,application/json"),
-        help_text="console.firebase.google.com → Project settings → Service accounts → Generate new private key. The project is read from it.",
+        help_text="console.firebase.google.com → Project settings → Service accounts → Generate new private key. "
+        "The project is read from it.",
     )
 
 
@@ -124,7 +136,11 @@ class WebPushForm(CredentialForm):
     provider = Provider.WEBPUSH
     settings = ("subject",)
 
-    subject = _text("Contact", "Browser makers write here when something is wrong. An e-mail or https address of yours.", "mailto:push@example.com")
+    subject = _text(
+        "Contact",
+        "Browser makers write here when something is wrong. An e-mail or https address of yours.",
+        "mailto:push@example.com",
+    )
     secret = forms.CharField(
         label="VAPID private key",
         required=False,
@@ -147,10 +163,30 @@ FORMS: dict[str, type[CredentialForm]] = {
 
 # provider, icon, name, what one needs to have at hand
 CHOICES = (
-    (Provider.APNS, "phone_iphone", "Apple", "iPhone, iPad and Mac. You need a .p8 key, its key id, and your team id. About 4 minutes."),
-    (Provider.FCM, "android", "Google (Firebase)", "Android. You need the service account's JSON file of the Firebase project. About 3 minutes."),
-    (Provider.WEBPUSH, "language", "Web Push", "Chrome, Firefox, Edge and Safari. You need nothing: the key is made here."),
-    (Provider.CONSOLE, "terminal", "Console (trial)", "Sends nothing: writes a line to the log for each message. For trying things out."),
+    (
+        Provider.APNS,
+        "phone_iphone",
+        "Apple",
+        "iPhone, iPad and Mac. You need a .p8 key, its key id, and your team id. About 4 minutes.",
+    ),
+    (
+        Provider.FCM,
+        "android",
+        "Google (Firebase)",
+        "Android. You need the service account's JSON file of the Firebase project. About 3 minutes.",
+    ),
+    (
+        Provider.WEBPUSH,
+        "language",
+        "Web Push",
+        "Chrome, Firefox, Edge and Safari. You need nothing: the key is made here.",
+    ),
+    (
+        Provider.CONSOLE,
+        "terminal",
+        "Console (trial)",
+        "Sends nothing: writes a line to the log for each message. For trying things out.",
+    ),
 )
 
 
@@ -232,7 +268,12 @@ class CredentialAdmin(ConsoleAdmin):
         public, secret = form.checked
         obj.provider = form.provider
         tenants.store_credential(
-            obj.application, provider=form.provider, public=public, secret=secret, name=obj.name, credential=obj
+            obj.application,
+            provider=form.provider,
+            public=public,
+            secret=secret,
+            name=obj.name,
+            credential=obj,
         )
 
     def resume(self, request: HttpRequest, obj: Credential) -> HttpResponse:
@@ -246,5 +287,7 @@ class CredentialAdmin(ConsoleAdmin):
             obj.application, provider=obj.provider, public=public, secret=secret, credential=obj
         )
         self.audit(request, obj, "Checked again and resumed.")
-        messages.success(request, "Resumed. If the provider refuses it again, it is stopped again and you are told why.")
+        messages.success(
+            request, "Resumed. If the provider refuses it again, it is stopped again and you are told why."
+        )
         return HttpResponseRedirect(self.url("change", obj))

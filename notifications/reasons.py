@@ -24,46 +24,116 @@ _CREDENTIAL = "Open the credential, enter a working one, and what waits goes out
 
 CATALOGUE: Mapping[str, Words] = {
     # Held back by policy, before anything was sent
-    "not_opted_in": Words("Not opted in", "This category is sent only to people who said yes, and they have not.", "Ask for consent inside the app, or choose a category that is on by default."),
+    "not_opted_in": Words(
+        "Not opted in",
+        "This category is sent only to people who said yes, and they have not.",
+        "Ask for consent inside the app, or choose a category that is on by default.",
+    ),
     "opted_out": Words("Opted out", "They switched this category off.", "Nothing: respect it."),
-    "permission_denied": Words("Notifications switched off", "Notifications are off for the app in the phone's or browser's settings.", "Ask for permission at a better moment inside the app."),
+    "permission_denied": Words(
+        "Notifications switched off",
+        "Notifications are off for the app in the phone's or browser's settings.",
+        "Ask for permission at a better moment inside the app.",
+    ),
     "device_retired": Words("Device gone", "The app was removed or the device has not been in touch.", _GONE),
     "device_erased": Words("Person erased", "The person's data was deleted while the message was waiting."),
-    "unknown_subscriber": Words("Unknown person", "No subscriber has this id in this application.", "Check the id, and that the app calls registration after login."),
+    "unknown_subscriber": Words(
+        "Unknown person",
+        "No subscriber has this id in this application.",
+        "Check the id, and that the app calls registration after login.",
+    ),
     "unknown_device": Words("Unknown device", "No device has this id in this application.", "Check the id."),
-    "no_device": Words("No device", "The person is known and has no active device.", "Nothing until they sign in on a device again."),
+    "no_device": Words(
+        "No device",
+        "The person is known and has no active device.",
+        "Nothing until they sign in on a device again.",
+    ),
     # The address is gone
-    "unregistered": Words("App removed from the device", "The provider says this address is no longer in use.", _GONE),
+    "unregistered": Words(
+        "App removed from the device", "The provider says this address is no longer in use.", _GONE
+    ),
     "expired_token": Words("Address expired", "The provider says this address has expired.", _GONE),
-    "bad_device_token": Words("Address not valid", "The provider does not know this address. Often: a development build.", "If there are many, compare the app's environment with the credential's."),
-    "device_token_not_for_topic": Words("Address of another app", "The address belongs to another bundle id.", "Compare the credential's bundle id with the app's."),
-    "sender_id_mismatch": Words("Address of another project", "The address was registered with another Firebase project.", "Compare the credential's project with the app's."),
-    "invalid_registration_token": Words("Address not valid", "Google does not take this for an address.", _DEVELOPER),
+    "bad_device_token": Words(
+        "Address not valid",
+        "The provider does not know this address. Often: a development build.",
+        "If there are many, compare the app's environment with the credential's.",
+    ),
+    "device_token_not_for_topic": Words(
+        "Address of another app",
+        "The address belongs to another bundle id.",
+        "Compare the credential's bundle id with the app's.",
+    ),
+    "sender_id_mismatch": Words(
+        "Address of another project",
+        "The address was registered with another Firebase project.",
+        "Compare the credential's project with the app's.",
+    ),
+    "invalid_registration_token": Words(
+        "Address not valid", "Google does not take this for an address.", _DEVELOPER
+    ),
     "subscription_gone": Words("Browser unsubscribed", "The browser gave the subscription up.", _GONE),
     # The message was refused
-    "payload_too_large": Words("Message too large", "The provider refused the message for its size.", "Shorten the text or the data."),
+    "payload_too_large": Words(
+        "Message too large", "The provider refused the message for its size.", "Shorten the text or the data."
+    ),
     "invalid_argument": Words("Message refused", "The provider did not understand the message.", _DEVELOPER),
-    "expired": Words("Came too late", "The message expired before it could be sent.", "Give it a longer life, or look at what held it up."),
+    "expired": Words(
+        "Came too late",
+        "The message expired before it could be sent.",
+        "Give it a longer life, or look at what held it up.",
+    ),
     "internal_error": Words("Internal error", "Something failed on our side while sending.", _DEVELOPER),
-    "environment_not_covered": Words("Other environment", "The device belongs to Apple's other environment (development or production).", "Add a credential that covers both environments."),
+    "environment_not_covered": Words(
+        "Other environment",
+        "The device belongs to Apple's other environment (development or production).",
+        "Add a credential that covers both environments.",
+    ),
     # Our credential
-    "credential_blocked": Words("Credential refused", "The provider refuses the credential, so nothing was sent.", _CREDENTIAL),
-    "no_credential": Words("No credential", "No provider is connected for this platform.", "Connect a provider: what waits goes out by itself."),
+    "credential_blocked": Words(
+        "Credential refused", "The provider refuses the credential, so nothing was sent.", _CREDENTIAL
+    ),
+    "no_credential": Words(
+        "No credential",
+        "No provider is connected for this platform.",
+        "Connect a provider: what waits goes out by itself.",
+    ),
     "invalid_provider_token": Words("Credential refused", "Apple refuses the key.", _CREDENTIAL),
-    "third_party_auth_error": Words("Credential refused", "Google could not sign in with Apple or the browser's service.", _CREDENTIAL),
-    "project_not_found": Words("Project not found", "Google does not know the project of the service account.", _CREDENTIAL),
+    "third_party_auth_error": Words(
+        "Credential refused", "Google could not sign in with Apple or the browser's service.", _CREDENTIAL
+    ),
+    "project_not_found": Words(
+        "Project not found", "Google does not know the project of the service account.", _CREDENTIAL
+    ),
     # Nobody's fault
     "too_many_requests": Words("Too fast for the provider", "The provider asked for a slower pace.", _LATER),
     "quota_exceeded": Words("Quota used up", "The provider's quota for this minute was used up.", _LATER),
-    "device_quota_exceeded": Words("Too many for one device", "The provider limits messages per device.", "Send less often to the same people."),
+    "device_quota_exceeded": Words(
+        "Too many for one device",
+        "The provider limits messages per device.",
+        "Send less often to the same people.",
+    ),
     "unavailable": Words("Provider not available", "The provider could not take the message.", _LATER),
-    "service_unavailable": Words("Provider not available", "The provider could not take the message.", _LATER),
+    "service_unavailable": Words(
+        "Provider not available", "The provider could not take the message.", _LATER
+    ),
     "internal": Words("Provider error", "The provider failed inside.", _LATER),
     "internal_server_error": Words("Provider error", "The provider failed inside.", _LATER),
-    "not_connected": Words("No connection", "The provider could not be reached.", "If it lasts, ask your operator about the network."),
+    "not_connected": Words(
+        "No connection",
+        "The provider could not be reached.",
+        "If it lasts, ask your operator about the network.",
+    ),
     # Nobody knows
-    "no_answer": Words("No answer", "It was sent and no answer came: it may have arrived.", "Nothing: marketing messages are not sent twice."),
-    "sender_died": Words("Interrupted", "The sender stopped between sending and writing it down: it may have arrived.", "Nothing: marketing messages are not sent twice."),
+    "no_answer": Words(
+        "No answer",
+        "It was sent and no answer came: it may have arrived.",
+        "Nothing: marketing messages are not sent twice.",
+    ),
+    "sender_died": Words(
+        "Interrupted",
+        "The sender stopped between sending and writing it down: it may have arrived.",
+        "Nothing: marketing messages are not sent twice.",
+    ),
     "cancelled": Words("Cancelled", "The message was cancelled before it was sent to them."),
 }
 

@@ -16,7 +16,12 @@ from notifications import reasons
 PARTS = (
     ("accepted", "Accepted", "good", "Taken by Apple, Google or the browser's push service."),
     ("failed", "Failed", "bad", "Refused for good, or given up."),
-    ("uncertain", "Uncertain", "odd", "Sent, and no answer came. May have arrived; not sent again for marketing."),
+    (
+        "uncertain",
+        "Uncertain",
+        "odd",
+        "Sent, and no answer came. May have arrived; not sent again for marketing.",
+    ),
     ("suppressed", "Held back", "held", "Not sent, by the person's own choice or settings."),
     ("cancelled", "Cancelled", "off", "Not sent, because it was cancelled."),
     ("pending", "Waiting", "open", "Still to be sent."),
@@ -101,7 +106,14 @@ def _rows(
 ) -> tuple[Row, ...]:
     total = sum(counts.values())
     return tuple(
-        Row(reason, reasons.words(reason), kind, count, _share(count, total), ledger_url(notification_id, kind, reason))
+        Row(
+            reason,
+            reasons.words(reason),
+            kind,
+            count,
+            _share(count, total),
+            ledger_url(notification_id, kind, reason),
+        )
         for reason, count in sorted(counts.items(), key=lambda item: -item[1])
     )
 

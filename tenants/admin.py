@@ -10,6 +10,7 @@ from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django_celery_beat import models as beat
 from unfold.admin import ModelAdmin
@@ -19,6 +20,9 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from tenants import keys, services
 from tenants.console import ConsoleAdmin
 from tenants.models import ApiKey, Application
+
+# Where a request keeps the secret it has just made, from saving to answering.
+FRESH = "carillon.fresh_secret"
 
 USES = {
     ApiKey.Kind.SERVER: "For your backend: sends, reads and manages. Keep it out of apps and web pages.",
@@ -69,7 +73,9 @@ class ApplicationAdmin(ConsoleAdmin):
     def identity_secret(self, request: HttpRequest, obj: Application) -> HttpResponse:
         """POST: what the application's backend signs `X-Subscriber-Signature` with."""
         self.audit(request, obj, "Identity secret shown.")
-        use = "Your backend signs a subscriber's id with it (HMAC-SHA256), so that nobody can register as somebody else."
+        use = (
+            "Your backend signs subscribers' ids with it (HMAC-SHA256): nobody can register as somebody else."
+        )
         secrets = [("Identity secret", obj.identity_secret, use)]
         return self.render_once(request, obj, title=f"{obj}: identity secret", secrets=secrets)
 
@@ -77,7 +83,7 @@ class ApplicationAdmin(ConsoleAdmin):
 class ScopeBoxes(forms.CheckboxSelectMultiple):
     """Each box knows for which kind of key it is; the page shows those of the chosen kind."""
 
-    template_name = "tenants/scopes.html"
+    template_name = "tenants/widgets/scopes.html"
 
     def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         option = super().create_option(name, value, *args, **kwargs)
@@ -125,8 +131,6 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     @display(description="State", label={"Active": "success", "Revoked": "danger", "Expired": "warning"})
     def state(self, obj: ApiKey) -> str:
-        from django.utils import timezone
-
         if obj.revoked_at:
             return "Revoked"
         return "Expired" if obj.expires_at and obj.expires_at <= timezone.now() else "Active"
@@ -146,15 +150,16 @@ class ApiKeyAdmin(ConsoleAdmin):
         if change:
             obj.save(update_fields=["name", "scopes", "expires_at"])
             return
-        made, request.fresh_secret = services.create_key(
+        made, secret = services.create_key(
             obj.application, kind=obj.kind, name=obj.name, scopes=obj.scopes, expires_at=obj.expires_at
         )
         obj.pk, obj.prefix = made.pk, made.prefix
+        request.META[FRESH] = secret
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        secrets = [(f"{obj.get_kind_display()} key", request.fresh_secret, USES[ApiKey.Kind(obj.kind)])]
+        secrets = [(f"{obj.get_kind_display()} key", request.META[FRESH], USES[ApiKey.Kind(obj.kind)])]
         return self.render_once(request, obj, title=f"New API key for {obj.application}", secrets=secrets)
 
     def revoke(self, request: HttpRequest, obj: ApiKey) -> HttpResponse:

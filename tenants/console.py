@@ -27,6 +27,8 @@ class ConsoleAdmin(ModelAdmin):
 
     pages: ClassVar[dict[str, str]] = {}
     deeds: ClassVar[dict[str, str]] = {}
+    # False: every field is read-only, and only deeds change anything.
+    saves: ClassVar[bool] = True
     actions = None
     list_per_page = 50
 
@@ -36,6 +38,19 @@ class ConsoleAdmin(ModelAdmin):
             *(self._route(name, permission, require_POST) for name, permission in self.deeds.items()),
             *super().get_urls(),
         ]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        if not self.saves:
+            context |= {"show_save": False, "show_save_and_continue": False}
+        context.setdefault("show_save_and_add_another", False)
+        return super().changeform_view(request, object_id, form_url, context)
 
     def _route(self, name: str, permission: str, allow: Callable[[View], View]) -> URLPattern:
         method = getattr(self, name)
