@@ -20,6 +20,7 @@ REFUSE = "refuse"  # HTTP/2: RST_STREAM with REFUSED_STREAM, nothing was process
 
 
 Headers = Mapping[str, str]  # of a request; names are lower case
+CONNECTION = ":connection"  # among them: names the HTTP/2 connection it came on
 
 
 class Answer(NamedTuple):

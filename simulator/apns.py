@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from simulator import devices
-from simulator.answers import Answer, Headers, Refusal
+from simulator.answers import CONNECTION, Answer, Headers, Refusal
 from simulator.faults import Injection
 from simulator.hpack_codec import DUPLICATE
 from simulator.receipts import KEY, notification_id
@@ -28,6 +28,7 @@ PATH = "/3/device/"
 LIMIT, VOIP_LIMIT = 4096, 5120
 COLLAPSE_ID_LIMIT = 64
 TOKEN_LIFETIME = 3600  # seconds
+CONNECTIONS_KEPT = 10_000
 SUFFIXES = {
     "alert": "",
     "background": "",
@@ -88,6 +89,8 @@ class Keys:
         self._keys: dict[str, tuple[Key, ec.EllipticCurvePublicKey]] = {}
         self._verified: dict[str, VerifiedToken] = {}
         self._updates: dict[str, list[float]] = {}  # when new tokens of a key were first seen
+        self._connections: dict[str, str] = {}  # by name: key of the first token
+        self._throttled: dict[str, float] = {}  # by name: until when it refuses every token
 
     def register(self, key: Key) -> None:
         public = load_pem_public_key(key.public_key.encode())
@@ -99,19 +102,32 @@ class Keys:
         self.forget_tokens()
 
     def forget_tokens(self) -> None:
-        self._verified.clear()
-        self._updates.clear()
+        for kept in (self._verified, self._updates, self._connections, self._throttled):
+            kept.clear()
 
-    def verify(self, authorization: str | None) -> VerifiedToken:
-        """The token behind an authorization header; raises Refusal."""
+    def verify(self, authorization: str | None, connection: str = "") -> VerifiedToken:
+        """The token behind an authorization header; raises Refusal.
+
+        A connection belongs to the key of its first token, and one that showed too many tokens refuses all
+        (Apple's developer forum, thread 675879).
+        """
         if authorization is None:
             raise refused("MissingProviderToken")
-        token = self._verified.get(authorization) or self._admit(authorization)
+        if self._throttled and self._throttled.get(connection, 0.0) > time.time():
+            raise refused("TooManyProviderTokenUpdates")
+        token = self._verified.get(authorization) or self._admit(authorization, connection)
         if token.expires_at < time.time():
             raise refused("ExpiredProviderToken")
+        if connection and self._connections.setdefault(connection, token.key.key_id) != token.key.key_id:
+            raise refused("UnrelatedKeyIdInToken")
         return token
 
-    def _admit(self, authorization: str) -> VerifiedToken:
+    def forget_connections(self) -> None:
+        """Connections come and go; called now and then."""
+        if len(self._connections) > CONNECTIONS_KEPT:
+            self._connections.clear()
+
+    def _admit(self, authorization: str, connection: str) -> VerifiedToken:
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer" or not text:
             raise refused("MissingProviderToken")
@@ -119,7 +135,7 @@ class Keys:
         now = time.time()
         if issued_at < now - TOKEN_LIFETIME:
             raise refused("ExpiredProviderToken")
-        self._note_update(key.key_id, now)
+        self._note_update(key.key_id, connection, now)
         topics: dict[str | None, frozenset[str]] = {
             kind: frozenset(bundle + suffix for bundle in key.bundle_ids) for kind, suffix in SUFFIXES.items()
         }
@@ -138,9 +154,11 @@ class Keys:
             raise refused("InvalidProviderToken")
         return key, float(issued_at)
 
-    def _note_update(self, key_id: str, now: float) -> None:
+    def _note_update(self, key_id: str, connection: str, now: float) -> None:
         recent = [at for at in self._updates.get(key_id, ()) if at > now - self.update_seconds]
         if len(recent) >= self.updates_allowed:
+            if connection:
+                self._throttled[connection] = now + self.update_seconds
             raise refused("TooManyProviderTokenUpdates")
         self._updates[key_id] = [*recent, now]
 
@@ -174,7 +192,7 @@ class Apns(Service):
         get = headers.get
         if DUPLICATE in headers:
             raise refused("DuplicateHeaders")
-        token = self.keys.verify(get("authorization"))
+        token = self.keys.verify(get("authorization"), get(CONNECTION, ""))
         if self.environment not in token.key.environments:
             raise refused("BadEnvironmentKeyIdInToken")
         if self.faults.active and self.faults.is_revoked(token.key.key_id):

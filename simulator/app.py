@@ -81,6 +81,7 @@ class Simulator:
             if tick % (SHOWN_PER_SECOND // 2) == 0:
                 for stats in self.stats.values():
                     stats.sample()
+                self.keys.forget_connections()
                 self.wall.report({name: stats.summary() for name, stats in self.stats.items()})
             await asyncio.sleep(1 / SHOWN_PER_SECOND)
 

@@ -58,6 +58,7 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     refuse_share: float = 0.0  # RST_STREAM with REFUSED_STREAM: nothing was processed
     lost_answer_share: float = 0.0  # accepted and counted, then the connection is cut before the answer
     goaway_every: int = 0  # GOAWAY on a connection after so many streams
+    single_stream_first: bool = False  # apns: new connections get one stream until a request succeeds
     outages: tuple[Outage, ...] = ()
     revoked: bool | tuple[str, ...] = False  # every credential, or these (key id, client e-mail, VAPID key)
     seed: int = 0

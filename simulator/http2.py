@@ -8,13 +8,14 @@ N streams, streams reset or left open, connections cut.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import struct
 import sys
 import traceback
 
-from simulator.answers import REFUSE, RESET, RESET_STREAM, STALL, Answer, Router
+from simulator.answers import CONNECTION, REFUSE, RESET, RESET_STREAM, STALL, Answer, Router
 from simulator.hpack_codec import Decoder, HpackError, encode
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -30,9 +31,10 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 2, 3, 6
 REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 9, 11
-INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5
+MAX_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
 MAX_FRAME = 16_384
 
+_names = itertools.count(1)
 _HEAD = struct.Struct(">HBBBL")  # length (24 bits in two parts), type, flags, stream
 _SETTING = struct.Struct(">HL")
 
@@ -62,12 +64,15 @@ class Http2:
         self._extra: dict[int, int] = {}  # WINDOW_UPDATEs of single streams
         self._waiting: list[tuple[int, bytes]] = []  # bodies the windows do not let out
         self._served = 0
+        self._name = str(next(_names))
+        # APNs lets a new connection have a single stream until its first request succeeds.
+        self._streams = 1 if router("/3/").faults.plan.single_stream_first else STREAMS
         self._is_leaving = False
         self._on_frame = {
             DATA: self._data, HEADERS: self._headers, RST_STREAM: self._reset, SETTINGS: self._settings,
             PING: self._ping, WINDOW_UPDATE: self._window_update, CONTINUATION: self._continuation,
         }  # fmt: skip
-        settings = _SETTING.pack(3, STREAMS) + _SETTING.pack(INITIAL_WINDOW_SIZE, BODY_LIMIT)
+        settings = _SETTING.pack(MAX_STREAMS, self._streams) + _SETTING.pack(INITIAL_WINDOW_SIZE, BODY_LIMIT)
         self._frame(SETTINGS, 0, 0, settings)
         self._frame(WINDOW_UPDATE, 0, 0, (WINDOW - 65_535).to_bytes(4, "big"))
 
@@ -159,7 +164,7 @@ class Http2:
         if self._is_leaving:
             return  # above the GOAWAY's last stream: not processed, the client knows
         self._last_stream = stream
-        if len(self._open) + len(self._requests) >= STREAMS:
+        if len(self._open) + len(self._requests) >= self._streams:
             self._frame(RST_STREAM, 0, stream, REFUSED_STREAM.to_bytes(4, "big"))
         elif is_whole:
             self._serve(stream, headers, b"")
@@ -188,6 +193,7 @@ class Http2:
         try:
             path = headers[":path"].partition("?")[0]
             service = self._route(path)
+            headers[CONNECTION] = self._name
             answer = service.answer(headers[":method"], path, headers, body)
         except Exception:
             traceback.print_exc(file=sys.stderr)
@@ -215,6 +221,9 @@ class Http2:
             assert fate == STALL
 
     def _respond(self, stream: int, answer: Answer) -> None:
+        if self._streams != STREAMS and answer.status < 300:
+            self._streams = STREAMS
+            self._frame(SETTINGS, 0, 0, _SETTING.pack(MAX_STREAMS, STREAMS))
         block = encode(answer.status, answer.headers)
         self._open.discard(stream)
         size, body = len(block), answer.body

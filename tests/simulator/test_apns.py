@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from simulator import devices
 from simulator.client import Simulation
-from tests.simulator.senders import ApnsSender
+from tests.simulator.senders import ApnsSender, http2_client
 
 APNS_ID = "0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
 
@@ -177,7 +177,10 @@ async def test_a_second_provider_token_within_20_minutes_is_too_many(
     assert (await apns()).status == 200
     reply = await apns(headers={"authorization": f"bearer {apns.sign(iat=int(time.time()) - 5)}"})
     assert (reply.status, reply.json["reason"]) == (429, "TooManyProviderTokenUpdates")
-    assert (await apns()).status == 200  # the first still serves
+    assert (await apns()).status == 429  # Apple has done with this connection
+    async with http2_client(simulation).build() as another:
+        apns.client = another
+        assert (await apns()).status == 200  # the first token still serves
 
 
 async def test_a_key_may_be_bound_to_one_environment(simulation: Simulation, apns: ApnsSender) -> None:
@@ -195,6 +198,8 @@ async def test_a_key_may_be_bound_to_one_environment(simulation: Simulation, apn
     headers: dict[str, str | None] = {"authorization": f"bearer {token}", "apns-topic": "com.example.app"}
     assert (await apns("ab" * 32, headers, sandbox=True)).status == 200
     assert (await apns("ab" * 32, headers)).json == {"reason": "BadEnvironmentKeyIdInToken"}
+    # The connection to the other host is that key's now.
+    assert (await apns("ab" * 32, sandbox=True)).json == {"reason": "UnrelatedKeyIdInToken"}
 
 
 async def test_the_payload_may_be_any_json_with_aps(apns: ApnsSender, simulation: Simulation) -> None:

@@ -188,6 +188,23 @@ def test_a_stream_is_reset_with_its_code(
     assert of(wire.read(h2.events.StreamReset), h2.events.StreamReset)[0].error_code == code
 
 
+def test_a_new_connection_may_be_held_to_one_stream(
+    simulation: Simulation, headers: list[tuple[str, str]]
+) -> None:
+    simulation.set_faults("apns", single_stream_first=True)
+    strict = Wire(simulation)
+    with strict.socket:
+        strict.start()
+        strict.h2.ping(b"x" * 8)
+        strict.flush()
+        strict.read(h2.events.PingAckReceived)
+        assert strict.h2.remote_settings.max_concurrent_streams == 1
+        strict.open(headers)
+        strict.flush()
+        strict.read(h2.events.StreamEnded)
+        assert strict.h2.remote_settings.max_concurrent_streams == 1000
+
+
 def test_a_cut_connection_is_a_tcp_reset(
     simulation: Simulation, wire: Wire, headers: list[tuple[str, str]]
 ) -> None:
