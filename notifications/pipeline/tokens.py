@@ -15,7 +15,7 @@ import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
-from notifications.providers.base import Token
+from notifications.providers.base import REFRESH_AHEAD, Token
 from tenants.fields import cipher
 
 log = structlog.get_logger(__name__)
@@ -34,15 +34,11 @@ class RedisTokenStore:
 
     async def get(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
         """See `TokenStore.get`."""
-        now = time.time()
-        checked_at, token = self._seen.get(key, (0.0, None))
-        if token and now - checked_at < LOCAL_SECONDS and now < token.expires_at:
+        if token := self._recent(key):
             return token
         async with self._locks.setdefault(key, asyncio.Lock()):
-            checked_at, token = self._seen.get(key, (0.0, None))
-            if not token or time.time() - checked_at >= LOCAL_SECONDS or time.time() >= token.expires_at:
-                token = await self._shared(key, mint)
-                self._seen[key] = time.time(), token
+            token = self._recent(key) or await self._shared(key, mint)
+            self._seen[key] = time.time(), token
             return token
 
     async def drop(self, key: str, value: str) -> None:
@@ -60,28 +56,41 @@ class RedisTokenStore:
     async def close(self) -> None:
         await self._redis.aclose()
 
+    def _recent(self, key: str) -> Token | None:
+        checked_at, token = self._seen.get(key, (0.0, None))
+        return token if token and time.time() - checked_at < LOCAL_SECONDS and not _is_due(token) else None
+
     async def _shared(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
         try:
             if token := await self._read(key):
                 return token
             async with self._redis.lock(f"{_name(key)}:mint", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS):
-                return await self._read(key) or await self._mint(key, mint)
+                return await self._read(key) or await self._publish(key, await self._own(key, mint))
         except RedisError as error:
             log.warning("token_store_away", action="tokens.away", error=type(error).__name__)
-            return await mint()
+            return await self._own(key, mint)
+
+    async def _own(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
+        """What this process last saw, if it is still good: a flushed Redis must not cost a new token.
+
+        Apple answers a second token within 20 minutes with TooManyProviderTokenUpdates.
+        """
+        _, token = self._seen.get(key, (0.0, None))
+        return token if token and not _is_due(token) else await mint()
 
     async def _read(self, key: str) -> Token | None:
         raw = await self._redis.get(_name(key))
-        if not raw:
-            return None
-        token = Token(*json.loads(cipher().decrypt(raw)))
-        return token if time.time() < token.expires_at else None
+        token = Token(*json.loads(cipher().decrypt(raw))) if raw else None
+        return token if token and not _is_due(token) else None
 
-    async def _mint(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
-        token = await mint()
+    async def _publish(self, key: str, token: Token) -> Token:
         seconds = max(1, int(token.expires_at - time.time()))
         await self._redis.set(_name(key), cipher().encrypt(json.dumps(token).encode()), ex=seconds)
         return token
+
+
+def _is_due(token: Token) -> bool:
+    return time.time() >= token.expires_at - REFRESH_AHEAD
 
 
 def _name(key: str) -> str:
