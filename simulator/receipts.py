@@ -15,7 +15,7 @@ import orjson
 
 KEY = "carillon"
 RECENT = 5_000
-_NAMES = ("notification_id", "notification", "id", "n")
+_NAMES = ("id", "notification_id", "notification", "n")
 
 
 class Receipt(NamedTuple):
@@ -69,6 +69,8 @@ def notification_id(value: Any) -> str:
         except orjson.JSONDecodeError:
             return value
     if isinstance(value, dict):
-        found = next((value[name] for name in _NAMES if name in value), "")
-        return found if isinstance(found, str) else ""
+        for name in _NAMES:
+            found = value.get(name)
+            if found is not None:
+                return found if isinstance(found, str) else ""
     return ""
