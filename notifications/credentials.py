@@ -101,7 +101,7 @@ class ApnsForm(CredentialForm):
     team_id = _text(
         "Team ID", "Ten characters, on the membership page of your Apple developer account.", "A1B2C3D4E5"
     )
-    key_id = _text("Key ID", "Ten characters; also in the file's name: AuthKey_<Key ID>.p8.", "F6G7H8I9J0")
+    key_id = _text("Key ID", "Ten characters; also in the file's name: AuthKey_F6G7H8I9J0.p8.", "F6G7H8I9J0")
     bundle_id = _text("Bundle ID", "The app's own id, as in Xcode.", "com.example.shop")
     environment = forms.ChoiceField(
         choices=[

@@ -80,6 +80,7 @@
 
   const scopes = () => {
     const kind = value("kind");
+    if (!kind) return;
     for (const box of all('input[name="scopes"][data-kind]')) {
       const belongs = box.dataset.kind === kind;
       box.closest("label").hidden = !belongs;

@@ -103,6 +103,12 @@ class ApiKeyForm(forms.ModelForm):
         model = ApiKey
         fields = ("application", "kind", "name", "scopes", "expires_at")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:  # its kind is settled
+            scopes = keys.SCOPES[ApiKey.Kind(self.instance.kind)]
+            self.fields["scopes"].choices = [(scope, scope) for scope in scopes]  # type: ignore[attr-defined]
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind

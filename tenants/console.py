@@ -15,6 +15,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin
 
+from tenants.models import Application
+
 View = Callable[..., HttpResponse]
 
 
@@ -51,6 +53,12 @@ class ConsoleAdmin(ModelAdmin):
             context |= {"show_save": False, "show_save_and_continue": False}
         context.setdefault("show_save_and_add_another", False)
         return super().changeform_view(request, object_id, form_url, context)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Where there is one application, it need not be chosen."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        applications = list(Application.objects.values_list("pk", flat=True)[:2])
+        return {"application": applications[0], **initial} if len(applications) == 1 else initial
 
     def _route(self, name: str, permission: str, allow: Callable[[View], View]) -> URLPattern:
         method = getattr(self, name)

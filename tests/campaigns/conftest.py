@@ -1,0 +1,55 @@
+"""A draft of Shop's, with people who want it and people who do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+
+from campaigns.models import Campaign
+from devices.models import Category, Preference, Subscriber
+from tenants import services as tenants
+from tests.conftest import Tenant
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def anna(db: None) -> User:
+    return User.objects.create_superuser("anna", "anna@example.com", "pw")
+
+
+@pytest.fixture
+def make_campaign(shop: Tenant) -> Callable[..., Campaign]:
+    def make(**fields: Any) -> Campaign:
+        tenant = fields.pop("tenant", shop)
+        category = Category.objects.get(application=tenant.application, slug="marketing")
+        said = {"name": "Autumn", "title": "The sale is on", "body": "Until Sunday."}
+        return Campaign.objects.create(
+            **{"application": tenant.application, "category": category, **said, **fields}
+        )
+
+    return make
+
+
+@pytest.fixture
+def opt_in(db: None) -> Callable[..., None]:
+    def say(tenant: Tenant, external_id: str, is_allowed: bool = True) -> None:
+        Preference.objects.create(
+            subscriber=Subscriber.objects.get(application=tenant.application, external_id=external_id),
+            category=Category.objects.get(application=tenant.application, slug="marketing"),
+            is_allowed=is_allowed,
+        )
+
+    return say
+
+
+@pytest.fixture
+def console_credential(shop: Tenant) -> None:
+    tenants.store_credential(shop.application, provider="console", public={}, secret="")
