@@ -180,15 +180,20 @@ def _run(command: Sequence[str]) -> int:
     """Hold the services while the command runs. It attaches to them itself; its environment is as ours."""
     environment = env.load(os.environ)
     services(environment)
-    child = subprocess.Popen(command)
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
-        child.send_signal(number)
+        if number == signal.SIGINT and has_terminal:
+            return  # which sends Ctrl-C to the command as well
+        child.send_signal(number) if child else early.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    has_terminal = sys.stdin is not None and sys.stdin.isatty()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, forward)
-    # A terminal sends Ctrl-C to the command as well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else forward)
+    child = subprocess.Popen(command)
+    for number in early:
+        child.send_signal(number)
     while True:
         with suppress(subprocess.TimeoutExpired):
             code = child.wait(timeout=1)
