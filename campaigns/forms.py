@@ -37,6 +37,10 @@ class CategoryField(forms.ModelChoiceField):
 
 
 class CampaignForm(forms.ModelForm):
+    """understood: the fields that are fine by themselves, also while others are missing or the whole is too long."""
+
+    understood: dict[str, Any]
+
     application = forms.ModelChoiceField(
         Application.objects.all(), widget=UnfoldAdminSelectWidget, empty_label=None, label="App"
     )
@@ -111,6 +115,7 @@ class CampaignForm(forms.ModelForm):
         cleaned = super().clean() or {}
         self._clean_category(cleaned)
         self._clean_audience(cleaned)
+        self.understood = dict(cleaned)
         if not self.errors:
             self._clean_payload(cleaned)
         return cleaned

@@ -42,7 +42,7 @@ def reach(request: HttpRequest) -> TemplateResponse:
 def _draft(request: HttpRequest) -> Campaign:
     form = forms.CampaignForm(request.POST)
     form.is_valid()
-    return forms.draft(form.cleaned_data)
+    return forms.draft(form.understood)
 
 
 def reach_context(campaign: Campaign) -> dict[str, Any]:
@@ -162,9 +162,7 @@ def live_status(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -
     """Fragment, asked for every second until 286 says that nothing will change any more."""
     context = _live_context(admin, request, campaign)
     status = 200 if context["progress"].is_open else STOP_POLLING
-    response = TemplateResponse(request, "campaigns/_live.html", context, status=status)
-    response["Cache-Control"] = "no-store"
-    return response
+    return TemplateResponse(request, "campaigns/_live.html", context, status=status)
 
 
 def _live_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class ConsoleAdmin(ModelAdmin):
     def may(self, request: HttpRequest, permission: str, obj: Model | None = None) -> bool:
         if "." in permission:
             return request.user.has_perm(permission)
+        if permission == "add":
+            return bool(self.has_add_permission(request))
         return bool(getattr(self, f"has_{permission}_permission")(request, obj))
 
     def audit(self, request: HttpRequest, obj: Model, message: str) -> None:
@@ -111,11 +113,9 @@ class ConsoleAdmin(ModelAdmin):
     def render_once(
         self, request: HttpRequest, obj: Model, *, title: str, secrets: Iterable[tuple[str, str, str]]
     ) -> TemplateResponse:
-        """The answer that shows secrets (label, value, what for): never stored in a session or a cache."""
+        """The answer that shows secrets (label, value, what for): in no session and, as all pages here, in no cache."""
         context = {"title": title, "secrets": secrets, "back": self.url("change", obj)}
-        response = self.render(request, "tenants/secrets.html", obj, context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return self.render(request, "tenants/secrets.html", obj, context)
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

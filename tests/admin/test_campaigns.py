@@ -1,0 +1,188 @@
+"""From an empty form to a running campaign, as a marketer does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from campaigns import forms
+from campaigns.models import Campaign
+from notifications.models import Notification, Tally
+from tests.conftest import Tenant
+
+Make = Callable[..., Campaign]
+
+
+@pytest.fixture
+def said(shop: Tenant) -> dict[str, Any]:
+    category = shop.application.categories.get(slug="marketing")
+    return {
+        "application": shop.id,
+        "category": category.pk,
+        "name": "Autumn",
+        "title": "The sale is on",
+        "body": "Until Sunday.",
+        "audience": "everyone",
+    }
+
+
+def errors(answer: Any) -> dict[str, list[str]]:
+    return dict(answer.context["adminform"].form.errors)
+
+
+def test_a_draft_is_saved_reviewed_and_launched_once(
+    admin: Client, said: dict[str, Any], shop: Tenant, make_device: Any, opt_in: Any, console_credential: None
+) -> None:
+    make_device(shop, "ada")
+    make_device(shop, "bob")
+    opt_in(shop, "ada")
+    answer = admin.post("/admin/campaigns/campaign/add/", {**said, "_review": "1"})
+    campaign = Campaign.objects.get()
+    assert answer["Location"] == f"/admin/campaigns/campaign/{campaign.pk}/review/"
+    review = admin.get(answer["Location"]).content.decode()
+    assert "Send to 1 device" in review
+    assert "Not opted in" in review
+
+    launch = {"version": campaign.updated_at.isoformat(), "devices": 1}
+    url = f"/admin/campaigns/campaign/{campaign.pk}/"
+    for _ in range(2):
+        assert admin.post(f"{url}launch/", launch)["Location"] == f"{url}live/"
+    assert Notification.objects.count() == 1
+    assert admin.get(f"{url}change/")["Location"] == f"{url}live/"
+    assert "Launched, with 1 reachable devices." in admin.get(f"{url}history/").content.decode()
+
+
+def test_saving_sends_nothing(admin: Client, said: dict[str, Any]) -> None:
+    answer = admin.post("/admin/campaigns/campaign/add/", {**said, "_save": "1"}, follow=True)
+    assert "Draft saved. Nothing has been sent." in answer.content.decode()
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"title": ""}, "title"),
+        ({"body": "é" * 2_000, "url": "x" * 1_500}, "body"),
+        ({"audience": "platform"}, None),
+        ({"audience": "attribute"}, "attribute_name"),
+        ({"image": "not an address"}, "image"),
+        ({"audience": "nobody"}, "audience"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_beside_its_field(
+    admin: Client, said: dict[str, Any], change: dict[str, str], field: str | None
+) -> None:
+    answer = admin.post("/admin/campaigns/campaign/add/", {**said, **change})
+    if field is None:
+        assert "platform" in errors(answer)
+    else:
+        assert field in errors(answer)
+    assert not Campaign.objects.exists()
+
+
+def test_a_message_too_long_says_by_how_much(admin: Client, said: dict[str, Any]) -> None:
+    answer = admin.post("/admin/campaigns/campaign/add/", {**said, "body": "é" * 2_000, "url": "x" * 1_500})
+    (words,) = errors(answer)["body"]
+    assert words.startswith("Too long by ")
+    assert "4,096" in words
+    fragment = admin.post(
+        "/admin/campaigns/campaign/payload/", {**said, "body": "é" * 2_000, "url": "x" * 1_500}
+    )
+    assert "Too long by " in fragment.content.decode()
+
+
+def test_a_category_of_another_app_is_refused(admin: Client, said: dict[str, Any], rival: Tenant) -> None:
+    foreign = rival.application.categories.get(slug="marketing")
+    answer = admin.post("/admin/campaigns/campaign/add/", {**said, "category": foreign.pk})
+    assert "category" in errors(answer)
+
+
+def test_fragments_answer_half_filled_forms(admin: Client, shop: Tenant, said: dict[str, Any]) -> None:
+    for fragment in ("payload", "reach"):
+        assert admin.post(f"/admin/campaigns/campaign/{fragment}/", {}).status_code == 200
+        assert admin.post(f"/admin/campaigns/campaign/{fragment}/", said).status_code == 200
+        assert admin.get(f"/admin/campaigns/campaign/{fragment}/").status_code == 405
+
+
+def test_without_a_provider_there_is_no_launch_button(
+    admin: Client, shop: Tenant, make_device: Any, opt_in: Any, make_campaign: Make
+) -> None:
+    make_device(shop, "ada")
+    opt_in(shop, "ada")
+    said = admin.get(f"/admin/campaigns/campaign/{make_campaign().pk}/review/").content.decode()
+    assert "Connect a provider first" in said
+    assert 'data-opens="launch-dialog"' not in said
+
+
+def test_a_large_launch_needs_the_number_typed(admin: Client, make_campaign: Make) -> None:
+    campaign = make_campaign()
+    url = f"/admin/campaigns/campaign/{campaign.pk}/launch/"
+    asked = {"version": campaign.updated_at.isoformat(), "devices": forms.TYPED_ABOVE + 1}
+    for typed in ("", "100", "yes"):
+        answer = admin.post(url, {**asked, "typed": typed})
+        assert "Nothing was sent" in answer.content.decode()
+    assert not Notification.objects.exists()
+    assert admin.post(url, {**asked, "typed": "100,001"}).status_code == 302
+    assert Notification.objects.count() == 1
+
+
+def test_a_page_older_than_the_draft_launches_nothing(admin: Client, make_campaign: Make) -> None:
+    campaign = make_campaign()
+    stale = {"version": campaign.updated_at.isoformat(), "devices": 0}
+    campaign.title = "Something else"
+    campaign.save()
+    answer = admin.post(f"/admin/campaigns/campaign/{campaign.pk}/launch/", stale)
+    assert answer.status_code == 409
+    assert "changed after you opened this page" in answer.content.decode()
+    assert not Notification.objects.exists()
+
+
+def test_a_launched_campaign_is_neither_edited_nor_deleted(
+    admin: Client, make_campaign: Make, said: dict[str, Any]
+) -> None:
+    campaign = make_campaign()
+    admin.post(
+        f"/admin/campaigns/campaign/{campaign.pk}/launch/",
+        {"version": campaign.updated_at.isoformat(), "devices": 0},
+    )
+    admin.post(f"/admin/campaigns/campaign/{campaign.pk}/change/", {**said, "title": "Other"})
+    assert admin.post(f"/admin/campaigns/campaign/{campaign.pk}/delete/", {"post": "yes"}).status_code == 403
+    campaign.refresh_from_db()
+    assert campaign.title == "The sale is on"
+
+
+def test_the_live_page_polls_until_the_last_outcome(admin: Client, make_campaign: Make) -> None:
+    campaign = make_campaign()
+    url = f"/admin/campaigns/campaign/{campaign.pk}/"
+    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
+    campaign.refresh_from_db()
+    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=4, status="sending")
+    row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
+    Tally.objects.create(**row, count=1)
+
+    answer = admin.get(f"{url}live-status/")
+    assert answer.status_code == 200
+    assert 'hx-trigger="every 1s"' in answer.content.decode()
+    assert 'aria-valuenow="25"' in answer.content.decode()
+    assert 'style="width:25.00%"' in answer.content.decode()
+
+    Tally.objects.filter(notification_id=campaign.notification_id).update(count=4)
+    answer = admin.get(f"{url}live-status/")
+    assert answer.status_code == 286
+    assert "hx-trigger" not in answer.content.decode()
+    assert 'aria-valuenow="100"' in answer.content.decode()
+
+
+def test_widths_have_a_point_in_every_language(admin: Client, make_campaign: Make, settings: Any) -> None:
+    settings.LANGUAGE_CODE = "de"
+    campaign = make_campaign()
+    url = f"/admin/campaigns/campaign/{campaign.pk}/"
+    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
+    campaign.refresh_from_db()
+    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=3, status="sending")
+    row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
+    Tally.objects.create(**row, count=1)
+    assert "width:33.33%" in admin.get(f"{url}live-status/").content.decode()

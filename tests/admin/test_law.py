@@ -1,0 +1,122 @@
+"""No change by GET, none without a CSRF token, none without the permission; each one in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from campaigns import services
+from campaigns.models import Campaign
+from devices.models import Device
+from notifications.models import Notification
+from tenants import services as tenants
+from tests.conftest import Tenant
+
+
+@pytest.fixture
+def deeds(
+    shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, anna: User
+) -> dict[str, Callable[[], bool]]:
+    """Each deed's URL → whether it has been done."""
+    draft, running, other = make_campaign(), make_campaign(), make_campaign()
+    device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
+    for campaign in (running, other):
+        services.launch(campaign, by=anna)
+    key, _ = tenants.create_key(shop.application, kind="server")
+    credential = tenants.store_credential(shop.application, provider="console", public={}, secret="")
+    credential.blocked_at = timezone.now()
+    credential.save()
+
+    def cancelled(campaign: Campaign) -> bool:
+        return Notification.objects.get(id=campaign.notification_id).status == Notification.Status.CANCELLED
+
+    def fresh(row: Any) -> Any:
+        return type(row).objects.get(pk=row.pk)
+
+    campaigns = Campaign.objects.count()
+    return {
+        f"campaigns/campaign/{draft.pk}/launch/": lambda: fresh(draft).notification_id is not None,
+        f"campaigns/campaign/{running.pk}/cancel/": lambda: cancelled(running),
+        f"campaigns/campaign/{draft.pk}/duplicate/": lambda: Campaign.objects.count() > campaigns,
+        f"notifications/notification/{other.notification_id}/cancel/": lambda: cancelled(other),
+        f"devices/device/{device.pk}/retire/": lambda: fresh(device).retired_at is not None,
+        f"devices/device/{retired.pk}/revive/": lambda: fresh(retired).retired_at is None,
+        f"tenants/apikey/{key.pk}/revoke/": lambda: fresh(key).revoked_at is not None,
+        f"tenants/credential/{credential.pk}/resume/": lambda: fresh(credential).blocked_at is None,
+        f"tenants/application/{shop.id}/identity-secret/": LogEntry.objects.exists,
+    }
+
+
+def body(url: str) -> dict[str, str]:
+    if not url.endswith("/launch/"):
+        return {}
+    campaign = Campaign.objects.get(pk=url.split("/")[2])
+    return {"version": campaign.updated_at.isoformat(), "devices": "0"}
+
+
+def test_no_deed_is_done_by_get(admin: Client, deeds: dict[str, Callable[[], bool]]) -> None:
+    for url, is_done in deeds.items():
+        assert admin.get(f"/admin/{url}").status_code == 405, url
+        assert admin.head(f"/admin/{url}").status_code == 405, url
+        assert not is_done(), url
+
+
+def test_no_deed_is_done_without_a_token(anna: User, deeds: dict[str, Callable[[], bool]]) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(anna)
+    for url, is_done in deeds.items():
+        assert strict.post(f"/admin/{url}", body(url)).status_code == 403, url
+        assert not is_done(), url
+
+
+def test_viewers_do_nothing(viewer: Client, deeds: dict[str, Callable[[], bool]]) -> None:
+    for url, is_done in deeds.items():
+        assert viewer.post(f"/admin/{url}", body(url)).status_code == 403, url
+        assert not is_done(), url
+
+
+def test_strangers_do_nothing(client: Client, deeds: dict[str, Callable[[], bool]]) -> None:
+    for url, is_done in deeds.items():
+        assert client.post(f"/admin/{url}", body(url)).status_code == 302, url
+        assert not is_done(), url
+
+
+def test_each_deed_is_done_by_post_and_written_down(
+    admin: Client, deeds: dict[str, Callable[[], bool]]
+) -> None:
+    for url, is_done in deeds.items():
+        before = LogEntry.objects.count()
+        assert admin.post(f"/admin/{url}", body(url)).status_code in (200, 302), url
+        assert is_done(), url
+        assert LogEntry.objects.count() == before + 1, url
+
+
+def test_pages_to_look_at_take_no_post(admin: Client, make_campaign: Callable[..., Campaign]) -> None:
+    campaign = make_campaign()
+    for page in ("review", "live", "live-status"):
+        assert admin.post(f"/admin/campaigns/campaign/{campaign.pk}/{page}/").status_code == 405
+
+
+def test_an_author_may_write_but_not_launch(
+    vera: User, viewer: Client, make_campaign: Callable[..., Campaign]
+) -> None:
+    vera.user_permissions.add(Permission.objects.get(codename="change_campaign"))
+    campaign = make_campaign()
+    url = f"/admin/campaigns/campaign/{campaign.pk}"
+    assert "launch-dialog" not in viewer.get(f"{url}/review/").content.decode()
+    assert viewer.post(f"{url}/launch/", body(f"campaigns/campaign/{campaign.pk}/launch/")).status_code == 403
+    assert not Notification.objects.exists()
+
+
+def test_a_revived_device_never_takes_an_address_twice(admin: Client, shop: Tenant, make_device: Any) -> None:
+    retired = make_device(shop, "ada", retired_at=timezone.now())
+    make_device(shop, "bob", token=retired.token)
+    answer = admin.post(f"/admin/devices/device/{retired.pk}/revive/", follow=True)
+    assert "stays retired" in answer.content.decode()
+    assert Device.objects.get(pk=retired.pk).retired_at
