@@ -137,7 +137,7 @@ class Service(ABC):
         self.directory = directory
         self.data = directory / "data"
         self.run = _run_dir(directory, self.socket_name)
-        self.account = _account(self.data)
+        self.account = _account([self.data, directory])
 
     @staticmethod
     @abstractmethod
@@ -344,12 +344,13 @@ def _run_dir(directory: Path, socket_name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"{NAME}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
 
 
-def _account(data: Path) -> pwd.struct_passwd | None:
+def _account(places: Sequence[Path]) -> pwd.struct_passwd | None:
     """As root, services run as the owner of their data or as an account made for it. None: as ourselves."""
     if os.geteuid() != 0:
         return None
-    if data.exists() and data.stat().st_uid != 0:
-        return pwd.getpwuid(data.stat().st_uid)
+    for owner in (place.stat().st_uid for place in places if place.exists()):
+        if owner != 0:
+            return pwd.getpwuid(owner)
     create = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
     for attempt in range(5):  # another keeper may be creating it at this moment
         with suppress(KeyError):
