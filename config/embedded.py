@@ -192,8 +192,8 @@ def _run(command: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, forward)
     child = subprocess.Popen(command)
-    for number in early:
-        child.send_signal(number)
+    for missed in early:
+        child.send_signal(missed)
     while True:
         with suppress(subprocess.TimeoutExpired):
             code = child.wait(timeout=1)
