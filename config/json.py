@@ -92,6 +92,7 @@ def invalid(error: msgspec.ValidationError, *, at: str = "") -> Problem:
     """msgspec says "Expected `str`, got `int` - at `$.content.title`"; RFC 9457 wants a JSON pointer."""
     found = _WHERE.match(str(error))
     detail, path = (found["detail"], found["path"] or "") if found else (str(error), "")
+    path = path.partition("[...]")[0]  # some member of an object whose keys are free: the object is named
     pointer = at + path.replace("[", ".").replace("]", "").replace(".", "/")
     if named := _NAMED.search(detail):
         pointer += "/" + named[1].replace("~", "~0").replace("/", "~1")

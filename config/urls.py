@@ -63,6 +63,7 @@ API: list[URLPattern | URLResolver] = [
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include(API)),
+    path("v1/", nothing_here),
     path("v1/<path:rest>", nothing_here),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -90,31 +90,32 @@ def _person(columns: list[str], row: list[str]) -> dict[str, Any] | InvalidField
     if len(row) != len(columns):
         return InvalidField("/", f"{len(row)} values for {len(columns)} columns")
     person: dict[str, Any] = {}
-    attributes: dict[str, str] = {}
-    preferences: dict[str, bool] = {}
-    device: dict[str, str] = {}
     for name, cell in zip(columns, row, strict=True):
-        if not cell:
-            continue  # an empty cell says nothing
-        if not cell.isascii() and any("\ud800" <= character <= "\udfff" for character in cell):
-            return InvalidField(f"/{name}", "not UTF-8")
-        if "\x00" in cell:
-            return InvalidField(f"/{name}", "holds the character U+0000, which cannot be stored")
-        if name in PERSON_COLUMNS:
-            person[name] = cell
-        elif name in DEVICE_COLUMNS:
-            device[name] = cell
-        elif name.startswith("attr."):
-            attributes[name[5:]] = cell
-        elif cell.lower() in (*YES, *NO):
-            preferences[name[5:]] = cell.lower() in YES
-        else:
-            return InvalidField(f"/{name}", "expected true or false")
-    if attributes:
-        person["attributes"] = attributes
-    if device:
+        try:
+            if cell:  # an empty one says nothing
+                _put(person, name, cell)
+        except ValueError as error:
+            return InvalidField(f"/{name}", str(error))
+    if device := person.pop("device", None):
         person["devices"] = [device]
-    return {**person, "preferences": preferences}
+    return person
+
+
+def _put(person: dict[str, Any], name: str, cell: str) -> None:
+    if not cell.isascii() and any("\ud800" <= character <= "\udfff" for character in cell):
+        raise ValueError("not UTF-8")
+    if "\x00" in cell:
+        raise ValueError("holds the character U+0000, which cannot be stored")
+    if name in PERSON_COLUMNS:
+        person[name] = cell
+    elif name in DEVICE_COLUMNS:
+        person.setdefault("device", {})[name] = cell
+    elif name.startswith("attr."):
+        person.setdefault("attributes", {})[name.removeprefix("attr.")] = cell
+    elif cell.lower() in (*YES, *NO):
+        person.setdefault("preferences", {})[name.removeprefix("pref.")] = cell.lower() in YES
+    else:
+        raise ValueError("expected true or false")
 
 
 def _clean(name: str) -> str:

@@ -41,7 +41,7 @@ def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[s
 
 
 def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
-    """The sum of each notification (law 2): recipients = pending + accepted + suppressed + failed + uncertain + cancelled.
+    """recipients = pending + accepted + suppressed + failed + uncertain + cancelled, for each (law 2).
 
     One query for all. `received`, `opened` and `clicked` are what devices reported, not part of the sum.
     """
