@@ -41,7 +41,7 @@ class Parser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(
+    def parse(  # type: ignore[override]
         self,
         stream: IO[bytes],
         media_type: str | None = None,
@@ -57,7 +57,7 @@ def decoded(body: bytes | msgspec.Raw, shape: type[T], *, at: str = "") -> T:
     by its own `checked`, which may raise ValueError.
     """
     try:
-        value = decoder(shape).decode(body)
+        value: T = decoder(shape).decode(body)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
         raise invalid(error, at=at) from error
     except RecursionError as error:

@@ -21,7 +21,7 @@ class Schema(AutoSchema):
         return [self.path.strip("/").split("/")[1]]
 
 
-class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerKeyScheme(OpenApiAuthenticationExtension):
     target_class = "tenants.authentication.BearerKey"
     name = "key"
 
@@ -55,9 +55,13 @@ def schema_of(shape: Any) -> dict[str, Any]:
     """
     if isinstance(shape, tuple):
         return {"anyOf": [schema_of(each) for each in shape]}
-    schema = msgspec.json.schema(shape, schema_hook=lambda own: own.SCHEMA)
+    schema = msgspec.json.schema(shape, schema_hook=_own_schema)
     definitions = schema.pop("$defs", {})
     return _inlined(schema, definitions)
+
+
+def _own_schema(shape: Any) -> dict[str, Any]:
+    return dict(shape.SCHEMA)
 
 
 def _inlined(node: Any, definitions: dict[str, Any]) -> Any:

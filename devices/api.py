@@ -38,7 +38,7 @@ class Devices(rest.Endpoint):
         registration = rest.body(request, Registration)
         key = rest.key(request)
         check_identity(request, registration)
-        is_web = registration.platform == Device.Platform.WEB
+        is_web = registration.platform == "web"
         device, is_new = services.register(
             registration,
             application_id=key.application_id,

@@ -78,9 +78,10 @@ class Preferences(rest.Endpoint):
         responses={200: dict[str, dict[Channel, bool]]},
     )
     def put(self, request: HttpRequest, external_id: str) -> HttpResponse:
-        wishes = {
-            slug: wish if isinstance(wish, dict) else {"push": wish}
+        wishes: dict[str, dict[str, bool | None]] = {
+            slug: {"push": wish.get("push")} if isinstance(wish, dict) else {"push": wish}
             for slug, wish in rest.body(request, Wishes).items()
+            if wish != {}
         }
         return rest.answer(services.set_preferences(found(request, external_id), wishes))
 

@@ -155,7 +155,7 @@ def _category_id(categories: dict[str, Category], slug: str, is_allowed: bool) -
         raise InvalidField(f"/preferences/{slug}", "there is no such category")
     if not is_allowed and category.default == Category.Default.FORCED:
         raise InvalidField(f"/preferences/{slug}", "this category is always on")
-    return category.pk  # type: ignore[no-any-return]
+    return category.pk
 
 
 def _device_row(registration: Registration, vapid_key: str, at: str) -> DeviceRow:

@@ -47,7 +47,7 @@ def people(application_id: int, rows: list[dict[str, Any]]) -> tuple[dict[str, i
     """Create or update people (a column absent from a row stays as it is); their ids, and how many are new."""
     if not rows:
         return {}, 0
-    parameters = {"application": application_id, "rows": _json(rows)}
+    parameters: dict[str, Any] = {"application": application_id, "rows": _json(rows)}
     with connection.cursor() as cursor:
         cursor.execute(INSERT_PEOPLE, parameters)
         created = cursor.rowcount

@@ -79,7 +79,7 @@ def subscriber_id(application_id: int, external_id: str) -> int:
             """,
             {"application": application_id, "id": external_id},
         )
-        return cursor.fetchone()[0]  # type: ignore[no-any-return]
+        return cursor.fetchone()[0]
 
 
 def _register(

@@ -82,7 +82,7 @@ def _overrides() -> type[msgspec.Struct]:
     """One field per provider of a platform, each of the provider's own `Options`."""
     providers = build.providers()
     fields = [
-        (name, providers[name].Options | msgspec.UnsetType, msgspec.UNSET)  # type: ignore[operator]
+        (name, providers[name].Options | msgspec.UnsetType, msgspec.UNSET)
         for name in dict.fromkeys(lanes.PROVIDER_OF_PLATFORM.values())
     ]
     return msgspec.defstruct("Overrides", fields, forbid_unknown_fields=True, omit_defaults=True)

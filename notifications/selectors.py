@@ -37,7 +37,11 @@ def notifications(application_id: int) -> QuerySet[Notification]:
 def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[str, bytes]:
     """Which of these keys were used, and for what."""
     rows = Notification.objects.filter(application_id=application_id, idempotency_key__in=idempotency_keys)
-    return {key: bytes(value) for key, value in rows.values_list("idempotency_key", "fingerprint")}
+    return {
+        key: bytes(value)
+        for key, value in rows.values_list("idempotency_key", "fingerprint")
+        if key and value
+    }
 
 
 def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
@@ -117,8 +121,8 @@ def ledger_lines(application_id: int, lines: Sequence[Delivery]) -> list[dict[st
     return [
         {
             "at": line.at,
-            "device": devices.get(line.device_id),
-            "subscriber": subscribers.get(line.subscriber_id),
+            "device": devices.get(line.device_id or 0),
+            "subscriber": subscribers.get(line.subscriber_id or 0),
             "lane": line.lane,
             "outcome": line.outcome,
             "reason": line.reason,
@@ -140,7 +144,7 @@ def explanation(notification: Notification, subscriber: Subscriber) -> dict[str,
     )
     batches = Batch.objects.filter(notification_id=notification.id, device_ids__overlap=list(devices))
     return {
-        "deliveries": ledger_lines(notification.application_id, lines),
+        "deliveries": ledger_lines(notification.application_id, list(lines)),
         "pending": [
             {
                 "device": devices[device],
