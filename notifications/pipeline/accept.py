@@ -117,7 +117,9 @@ def _known(drafts: Sequence[Draft], application_id: int) -> dict[str | None, Acc
 
 def _store(drafts: Sequence[Draft], application_id: int, requested_by: str) -> None:
     now = timezone.now()
-    resolved = _resolve_listed([draft for draft in drafts if draft.status(now) == Status.SENDING], application_id)
+    resolved = _resolve_listed(
+        [draft for draft in drafts if draft.status(now) == Status.SENDING], application_id
+    )
     _insert(drafts, resolved.recipients, now, application_id, requested_by)
     if resolved.lanes:
         transaction.on_commit(lambda: wake.lanes(resolved.lanes))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from django.conf import settings
 
-from notifications.pipeline.send import Sender
+from notifications.pipeline.sender import Sender
 from notifications.pipeline.tokens import RedisTokenStore
 from notifications.providers import registry
 from notifications.providers.base import Provider

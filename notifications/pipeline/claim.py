@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -13,11 +13,15 @@ from psycopg import AsyncConnection
 from notifications.ids import uuid7
 from notifications.providers.base import Outcome, Result
 
+if TYPE_CHECKING:
+    from notifications.pipeline.load import Content
 
 # What a sender decides without asking a provider; recorded like a provider's outcome.
 SUPPRESSED, FAILED = "suppressed", "failed"
 # Put back untouched, to be looked at again later: not an attempt, and no line in the ledger.
 HELD = "held"
+# Its notification is gone with its application: nobody is left to account to.
+ERASED = "erased"
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +29,7 @@ class Batch:
     """A claimed batch in a sender's memory.
 
     device_ids: those without an outcome on record. results: what has come in since the last flush.
-    flushing: what is being recorded now.
+    flushing: what is being recorded now. content: once it is loaded.
     """
 
     id: int
@@ -34,6 +38,7 @@ class Batch:
     device_ids: list[int]
     attempt: int
     claim: UUID
+    content: Content | None = None
     claimed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     results: list[Result] = field(default_factory=list)
     flushing: list[Result] = field(default_factory=list)

@@ -52,9 +52,11 @@ IN_SHARD = f"""
         AND d.id >= %(lower)s AND d.id < %(upper)s {{filters}}
 """
 
-_LANE = "CASE d.platform " + " ".join(
-    f"WHEN '{platform}' THEN %(lane_{platform})s::text" for platform in lanes.PROVIDER_OF_PLATFORM
-) + " END"
+_LANE = (
+    "CASE d.platform "
+    + " ".join(f"WHEN '{platform}' THEN %(lane_{platform})s::text" for platform in lanes.PROVIDER_OF_PLATFORM)
+    + " END"
+)
 
 RESOLVE = f"""
     WITH judged AS MATERIALIZED (

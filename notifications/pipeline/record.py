@@ -17,7 +17,6 @@ from psycopg import AsyncConnection
 from notifications.models import Delivery
 from notifications.pipeline import claim, retry
 from notifications.pipeline.claim import Batch
-from notifications.pipeline.load import Content
 from notifications.providers.base import Backoff, Outcome, Result
 
 log = structlog.get_logger(__name__)
@@ -97,7 +96,6 @@ async def results(
     connection: AsyncConnection,
     lane: str,
     batches: Sequence[Batch],
-    contents: Mapping[UUID, Content],
     backoff: Backoff,
 ) -> None:
     """Settle the results gathered in `batches`, in the caller's transaction. Idempotent per claim: a batch is
@@ -107,7 +105,7 @@ async def results(
     entries = Entries()
     for batch in batches:
         if batch.id in owned:
-            _enter(entries, lane, batch, contents[batch.notification_id], backoff, now)
+            _enter(entries, lane, batch, backoff, now)
         else:
             log.warning("batch_lost", action="record.lost", batch=batch.id, results=len(batch.flushing))
     await _write(connection, lane, entries)
@@ -122,57 +120,57 @@ async def _settle(connection: AsyncConnection, batches: Sequence[Batch]) -> set[
     return {id for (id,) in await cursor.fetchall()}
 
 
-def _enter(
-    entries: Entries, lane: str, batch: Batch, content: Content, backoff: Backoff, now: datetime
-) -> None:
+def _enter(entries: Entries, lane: str, batch: Batch, backoff: Backoff, now: datetime) -> None:
     prefix = f"{now.isoformat()}\t{batch.application_id}\t{batch.notification_id}\t"
+    tallies: Counter[tuple[str, str]] = Counter()
     for result in batch.flushing:
-        if result.outcome == claim.HELD and _put_back(entries, result, batch, content, now):
+        if result.outcome == claim.ERASED:
             continue
-        outcome, reason = _judge(entries, result, batch, content, backoff, now)
+        if result.outcome == claim.HELD and _put_back(entries, result, batch, now):
+            continue
+        outcome, reason = _judge(entries, result, batch, backoff, now)
         subscriber = batch.subscribers.get(result.device_id)
         entries.lines.append(
-            f"{prefix}{result.device_id}\t{subscriber if subscriber is not None else NULL}\t{lane}\t{outcome}\t"
+            f"{prefix}{result.device_id}\t{NULL if subscriber is None else subscriber}\t{lane}\t{outcome}\t"
             f"{_text(reason)}\t{batch.attempt}\t{_text(result.provider_id)}\t{_text(result.detail)}\n"
         )
         if outcome not in Delivery.NOT_FINAL:
-            entries.tallies[batch.notification_id, outcome, reason] += 1
+            tallies[outcome, reason] += 1
+    for (outcome, reason), count in tallies.items():
+        entries.tallies[batch.notification_id, outcome, reason] += count
 
 
 def _judge(
-    entries: Entries, result: Result, batch: Batch, content: Content, backoff: Backoff, now: datetime
+    entries: Entries, result: Result, batch: Batch, backoff: Backoff, now: datetime
 ) -> tuple[str, str]:
     """The ledger's outcome for a result, and what else follows from it."""
     outcome, reason = result.outcome, result.reason
-    if result.environment:
-        entries.environments[result.device_id] = result.environment
-    if outcome is Outcome.UNREGISTERED:
+    if outcome is Outcome.ACCEPTED:
+        if result.environment:
+            entries.environments[result.device_id] = result.environment
+    elif outcome is Outcome.UNREGISTERED:
         before = batch.claimed_at
         if result.retired_since:
             before = min(before, datetime.fromtimestamp(result.retired_since, UTC))
         entries.retired.append((result.device_id, reason, before))
     elif outcome is Outcome.RETRY:
-        return _again(entries, Final.RETRY, result, batch, content, backoff, now)
-    elif outcome is Outcome.BLOCKED and _put_back(entries, result, batch, content, now):
+        return _again(entries, Final.RETRY, result, batch, backoff, now)
+    elif outcome is Outcome.BLOCKED and _put_back(entries, result, batch, now):
         return Final.BLOCKED, reason
     elif outcome in (Outcome.BLOCKED, claim.HELD):
         return Final.FAILED, reason
-    elif outcome is Outcome.UNCERTAIN and content.resend_after_crash:
-        return _again(entries, Final.RESENT, result, batch, content, backoff, now)
+    elif outcome is Outcome.UNCERTAIN and batch.content and batch.content.resend_after_crash:
+        return _again(entries, Final.RESENT, result, batch, backoff, now)
     return outcome, reason
 
 
 def _again(
-    entries: Entries,
-    outcome: str,
-    result: Result,
-    batch: Batch,
-    content: Content,
-    backoff: Backoff,
-    now: datetime,
+    entries: Entries, outcome: str, result: Result, batch: Batch, backoff: Backoff, now: datetime
 ) -> tuple[str, str]:
+    """Queue the next attempt; giving up is an outcome too."""
+    assert batch.content is not None  # it was sent
     due = retry.due_at(
-        result, attempt=batch.attempt, backoff=backoff, now=now, expires_at=content.expires_at
+        result, attempt=batch.attempt, backoff=backoff, now=now, expires_at=batch.content.expires_at
     )
     if due is None:
         given_up = Final.UNCERTAIN if result.outcome is Outcome.UNCERTAIN else Final.FAILED
@@ -181,15 +179,13 @@ def _again(
     return outcome, result.reason
 
 
-def _put_back(
-    entries: Entries, result: Result, batch: Batch, content: Content, now: datetime
-) -> bool:
+def _put_back(entries: Entries, result: Result, batch: Batch, now: datetime) -> bool:
     """Hold the recipient at no cost of attempts; False where that would outlast the message."""
     due = now + retry.HOLD
-    if due < content.expires_at:
-        _queue(entries, batch, result.device_id, batch.attempt, due)
-        return True
-    return False
+    if batch.content and due >= batch.content.expires_at:
+        return False
+    _queue(entries, batch, result.device_id, batch.attempt, due)
+    return True
 
 
 def _queue(entries: Entries, batch: Batch, device_id: int, attempt: int, due: datetime) -> None:

@@ -21,6 +21,7 @@ def due_at(
     """
     if attempt >= backoff.attempts:
         return None
-    seconds = (result.retry_after or 0) + random.uniform(0, backoff.ceiling(attempt))
+    is_cured = result.retry_after == 0 and attempt == 1  # a stale token or connection, replaced by now
+    seconds = 0 if is_cured else (result.retry_after or 0) + random.uniform(0, backoff.ceiling(attempt))
     due = now + timedelta(seconds=seconds)
     return due if due < expires_at else None

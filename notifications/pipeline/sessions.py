@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+from cryptography.fernet import InvalidToken
 from psycopg import AsyncConnection
 
 from notifications.pipeline.load import Recipient
 from notifications.providers.base import Credential, Provider, Session, TokenStore
 from tenants.fields import cipher
+
+log = structlog.get_logger(__name__)
 
 # How long a changed, blocked or new credential may go unnoticed.
 REFRESH_SECONDS = 3.0
@@ -87,7 +91,13 @@ class Sessions:
 
     async def _refresh(self, connection: AsyncConnection, application_id: int, provider: str) -> list[Open]:
         cursor = await connection.execute(CREDENTIALS, [application_id, provider])
-        return [await self._reopen(provider, *row) for row in await cursor.fetchall()]
+        known = []
+        for row in await cursor.fetchall():
+            try:
+                known.append(await self._reopen(provider, *row))
+            except (ValueError, InvalidToken):
+                log.exception("credential_unusable", action="sessions.unusable", credential=row[0])
+        return known
 
     async def _reopen(
         self,
@@ -119,7 +129,8 @@ def fitting(sessions: Sequence[Open], recipient: Recipient) -> Open | None:
         public = opened.credential.public
         if recipient.credential_key and public.get("public_key") not in (None, recipient.credential_key):
             continue
-        if recipient.target.environment and public.get("environment") not in (None, "both", recipient.target.environment):
+        environment = recipient.target.environment
+        if environment and public.get("environment") not in (None, "both", environment):
             continue
         return opened
     return None

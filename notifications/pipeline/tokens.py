@@ -64,7 +64,9 @@ class RedisTokenStore:
         try:
             if token := await self._read(key):
                 return token
-            async with self._redis.lock(f"{_name(key)}:mint", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS):
+            async with self._redis.lock(
+                f"{_name(key)}:mint", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS
+            ):
                 return await self._read(key) or await self._publish(key, await self._own(key, mint))
         except RedisError as error:
             log.warning("token_store_away", action="tokens.away", error=type(error).__name__)

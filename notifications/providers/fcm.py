@@ -161,7 +161,9 @@ class FcmSession(Session):
         elif answer.status == 401 and judged.outcome is RETRY and not await self._bearer.refused(token):
             judged = Verdict(BLOCKED, judged.reason)
         wait = verdict.retry_after(answer.headers.get("retry-after"))
-        return verdict.result(judged, target, wait=wait, detail=words)
+        # The fault is the APNs or VAPID key stored in Firebase: Android goes on.
+        scope = "third_party" if judged.reason == "third_party_auth_error" else ""
+        return verdict.result(judged, target, wait=wait, detail=words)._replace(scope=scope)
 
     def _prove(self, rendered: Rendered) -> None:
         self._proven[rendered.rest] = None

@@ -18,7 +18,7 @@ from devices.models import Category, Preference
 from notifications import services
 from notifications.models import Notification
 from notifications.pipeline import fan_out, wake
-from notifications.pipeline.send import Sender
+from notifications.pipeline.sender import Sender
 from notifications.providers.memory import Memory
 from tenants.models import Credential
 from tests.conftest import Tenant

@@ -1,0 +1,216 @@
+"""The sender of a worker process: it turns its lanes over, claim ▸ send ▸ record, again and again.
+
+What it has claimed and not yet recorded is what a `kill -9` leaves unknowable, so that is what its
+budget bounds, over all lanes together; a lane may hold only a share, so a stalled provider cannot
+hold the process. No network inside a transaction (law 6): a cycle records what has come in, claims
+what fits, commits, and only then are the claimed sent (send.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from psycopg import AsyncConnection
+from psycopg import Error as DatabaseError
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from notifications import lanes
+from notifications.pipeline import claim, record, send, sessions
+from notifications.pipeline.claim import Batch
+from notifications.providers.base import Provider, TokenStore
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5  # an idle sender looks by itself this often
+PARTIAL_SECONDS = 0.25  # results of a batch that still waits for others are recorded after this
+
+
+class Sender:
+    """One per worker process, on an event loop of its own. Everything but `wake` and `stop` runs in that loop."""
+
+    def __init__(
+        self,
+        lane_names: Sequence[str],
+        *,
+        conninfo: str,
+        providers: Mapping[str, Provider],
+        tokens: TokenStore,
+        budget: int,
+        lane_share: float,
+        batch_size: int,
+        lease_seconds: float,
+    ) -> None:
+        self.pool = AsyncConnectionPool(
+            conninfo,
+            min_size=1,
+            max_size=6,
+            open=False,
+            timeout=10,
+            kwargs={"autocommit": True, "prepare_threshold": 2},
+        )
+        self.providers = providers
+        self.sessions = sessions.Sessions(providers, tokens)
+        self.budget, self.batch_size, self.lease_seconds = budget, batch_size, lease_seconds
+        self.lane_budget = max(batch_size, int(budget * lane_share))
+        self.lanes = {name: Lane(self, name) for name in lane_names}
+        self.is_stopping = False
+
+    async def run(self) -> None:
+        """Work until `stop`, then finish what is under way."""
+        await self.pool.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                look = group.create_task(self._look())
+                await asyncio.gather(*(group.create_task(lane.run()) for lane in self.lanes.values()))
+                look.cancel()
+        finally:
+            await self.sessions.close()
+            await self.pool.close()
+
+    def wake(self, name: str) -> None:
+        """There may be something in this lane."""
+        if lane := self.lanes.get(name):
+            lane.wake()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when the claimed is recorded."""
+        self.is_stopping = True
+        for lane in self.lanes.values():
+            lane.signal.set()
+
+    def room(self, lane: Lane) -> int:
+        """How many more recipients the lane may claim."""
+        held = sum(other.held for other in self.lanes.values())
+        return min(self.budget - held, self.lane_budget - lane.held)
+
+    async def _look(self) -> None:
+        """What has come due, or was left without a wake-up, is found here."""
+        while True:
+            try:
+                async with self.pool.connection() as connection:
+                    for name in await claim.ready_lanes(connection, list(self.lanes)):
+                        self.lanes[name].wake()
+            except (DatabaseError, PoolTimeout) as error:
+                log.warning("database_away", action="send.database_away", error=type(error).__name__)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class Lane:
+    """One lane in one process: its claimed batches and the loop that turns them over."""
+
+    def __init__(self, sender: Sender, name: str) -> None:
+        self.name = name
+        self.provider = sender.providers[lanes.provider_of(name)]
+        self.signal = asyncio.Event()
+        self.held = 0  # recipients claimed and not yet recorded
+        self._sender = sender
+        self._sending = send.Sending(
+            self.provider,
+            sender.pool,
+            sender.sessions,
+            fresh_seconds=sender.lease_seconds / 2,
+            noted=self._noted,
+        )
+        self._claimed: dict[int, Batch] = {}
+        self._may_have_work = False
+        is_mass = name.endswith(lanes.CAMPAIGN)
+        # A lane of one-recipient batches claims many at once; a campaign's are full or nearly so.
+        self._least_room = sender.batch_size if is_mass else 1
+        self._most_batches = max(1, sender.budget // 25) if is_mass else sender.budget
+
+    def wake(self) -> None:
+        self._may_have_work = True
+        self.signal.set()
+
+    async def run(self) -> None:
+        """Cycle while there is something to record or claim; sleep otherwise."""
+        while not (self._sender.is_stopping and not self._claimed):
+            self.signal.clear()
+            try:
+                has_moved = await self._cycle()
+            except (DatabaseError, PoolTimeout) as error:
+                # What was being recorded stays in memory; the leases outlast a restart of the database.
+                log.warning(
+                    "database_away", action="send.database_away", lane=self.name, error=type(error).__name__
+                )
+                await asyncio.sleep(0.5)
+                continue
+            if not has_moved:
+                await self._sleep()
+
+    async def _cycle(self) -> bool:
+        """Record and claim in one transaction. False: there was nothing to do."""
+        flush = self._take()
+        room = 0 if self._sender.is_stopping or not self._may_have_work else self._sender.room(self)
+        if not flush and room < self._least_room:
+            return False
+        fresh: list[Batch] = []
+        try:
+            async with self._sender.pool.connection() as connection, connection.transaction():
+                if flush:
+                    await record.results(connection, self.name, flush, self.provider.BACKOFF)
+                if room >= self._least_room:
+                    fresh = await self._claim(connection, room)
+        except BaseException:
+            for batch in flush:
+                batch.results, batch.flushing = batch.flushing + batch.results, []
+            self._may_have_work = True
+            raise
+        self._release(flush)
+        self._begin(fresh)
+        return True
+
+    def _take(self) -> list[Batch]:
+        """The batches to record now: finished ones, and partial ones whose first results have waited."""
+        now = datetime.now(UTC)
+        taken = [
+            batch
+            for batch in self._claimed.values()
+            if batch.results
+            and (batch.is_finished or (now - batch.claimed_at).total_seconds() > PARTIAL_SECONDS)
+        ]
+        for batch in taken:
+            batch.flushing, batch.results = batch.results, []
+        return taken
+
+    async def _claim(self, connection: AsyncConnection, room: int) -> list[Batch]:
+        self._may_have_work = False
+        fresh = await claim.batches(
+            connection,
+            self.name,
+            room=room,
+            most=self._most_batches,
+            lease_seconds=self._sender.lease_seconds,
+        )
+        if fresh:
+            self._may_have_work = True
+        return fresh
+
+    def _release(self, flushed: Sequence[Batch]) -> None:
+        for batch in flushed:
+            self.held -= len(batch.flushing)
+            batch.device_ids = batch.left_over()
+            batch.flushing = []
+            if not batch.device_ids:
+                del self._claimed[batch.id]
+
+    def _begin(self, fresh: Sequence[Batch]) -> None:
+        if not fresh:
+            return
+        for batch in fresh:
+            self._claimed[batch.id] = batch
+            self.held += len(batch.device_ids)
+        self._sending.start(fresh)
+
+    def _noted(self, batch: Batch) -> None:
+        if batch.is_finished:
+            self.signal.set()
+
+    async def _sleep(self) -> None:
+        has_partial = any(batch.results for batch in self._claimed.values())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.signal.wait(), PARTIAL_SECONDS if has_partial else LOOK_SECONDS)
