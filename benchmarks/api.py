@@ -29,9 +29,13 @@ def single(stack: Stack, key: str, devices: int) -> None:
 def batch(stack: Stack, key: str, devices: int) -> None:
     """POST /v1/notifications/batch with 1 000 one-recipient notifications."""
     bodies = [body for body, _ in zip(_batches(devices), range(BATCH_CALLS), strict=False)]
-    sent, seconds = uvloop.run(_load(stack.url, key, iter(bodies), None, path="/v1/notifications/batch", connections=4))
+    sent, seconds = uvloop.run(
+        _load(stack.url, key, iter(bodies), None, path="/v1/notifications/batch", connections=4)
+    )
     total = sent * PER_BATCH
-    report.line("api_batch", notifications=total, seconds=round(seconds, 2), per_second=round(total / seconds))
+    report.line(
+        "api_batch", notifications=total, seconds=round(seconds, 2), per_second=round(total / seconds)
+    )
 
 
 def _singles(devices: int) -> Iterator[bytes]:
@@ -74,7 +78,11 @@ async def _load(
 async def _call(client: Client, url: str, key: str, bodies: Iterator[bytes], deadline: float) -> int:
     sent = 0
     for body in bodies:
-        request = client.post(url).header("Authorization", f"Bearer {key}").header("Content-Type", "application/json")
+        request = (
+            client.post(url)
+            .header("Authorization", f"Bearer {key}")
+            .header("Content-Type", "application/json")
+        )
         response = await request.body_bytes(body).build().send()
         if response.status not in (200, 202):
             raise SystemExit(f"{response.status}: {await response.text()}")

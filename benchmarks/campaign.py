@@ -16,7 +16,11 @@ LIMIT_SECONDS = 900.0
 BODY = {
     "to": {"all": True},
     "category": "marketing",
-    "content": {"title": "Autumn sale", "body": "Up to 40 % off until Sunday.", "url": "https://shop.example"},
+    "content": {
+        "title": "Autumn sale",
+        "body": "Up to 40 % off until Sunday.",
+        "url": "https://shop.example",
+    },
 }
 
 
@@ -38,7 +42,9 @@ def fan_out(stack: Stack, key: str) -> None:
     found = _until(stack, key, id, lambda answer: answer["status"] != "fanning_out")
     seconds = time.monotonic() - began
     recipients = found["counts"]["recipients"]
-    report.line("fan_out", devices=recipients, seconds=round(seconds, 2), per_second=round(recipients / seconds))
+    report.line(
+        "fan_out", devices=recipients, seconds=round(seconds, 2), per_second=round(recipients / seconds)
+    )
     began = time.monotonic()
     request("POST", f"{stack.url}/v1/notifications/{id}/cancel", key=key)
     report.line("cancel", devices=recipients, seconds=round(time.monotonic() - began, 2))
@@ -76,19 +82,26 @@ def drain(stack: Stack, processes: tuple[str, ...]) -> None:
     before = _accepted(stack)
     stack.start(*processes)
     arrived, began, moved = before, time.monotonic(), time.monotonic()
-    while time.monotonic() - moved < 2 or arrived == before and time.monotonic() - began < 20:
+    while time.monotonic() - moved < 2 or (arrived == before and time.monotonic() - began < 20):
         time.sleep(POLL_SECONDS)
         if (now := _accepted(stack)) != arrived:
             if arrived == before:
                 began = time.monotonic()
             arrived, moved = now, time.monotonic()
     sent, seconds = arrived - before, max(moved - began, POLL_SECONDS)
-    report.line("transactional_backlog", notifications=sent, seconds=round(seconds, 2), per_second=round(sent / seconds))
+    report.line(
+        "transactional_backlog",
+        notifications=sent,
+        seconds=round(seconds, 2),
+        per_second=round(sent / seconds),
+    )
 
 
 def _accepted(stack: Stack) -> int:
     return sum(
-        book["accepted"] for book in stack.simulation.stats().values() if isinstance(book, dict) and "accepted" in book
+        book["accepted"]
+        for book in stack.simulation.stats().values()
+        if isinstance(book, dict) and "accepted" in book
     )
 
 

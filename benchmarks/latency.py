@@ -29,7 +29,9 @@ def under_campaign(stack: Stack, key: str) -> None:
         began[id], accepted[id] = asked, time.time_ns()
         time.sleep(1 / PER_SECOND)
     time.sleep(2.0)
-    arrived = {receipt["notification"]: receipt["at"] for receipt in reversed(stack.simulation.receipts(since=since))}
+    arrived = {
+        receipt["notification"]: receipt["at"] for receipt in reversed(stack.simulation.receipts(since=since))
+    }
     waits = [(arrived[id] - at) / 1e9 for id, at in began.items() if id in arrived]
     after = [(arrived[id] - at) / 1e9 for id, at in accepted.items() if id in arrived]
     report.line(

@@ -33,7 +33,9 @@ class Notification(models.Model):
         NORMAL = "normal", "Normal"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="notifications", db_index=False)
+    application = models.ForeignKey(
+        Application, on_delete=models.CASCADE, related_name="notifications", db_index=False
+    )
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="+", db_index=False)
     status = models.CharField(max_length=12, choices=Status, default=Status.SENDING)
     content = models.JSONField()
@@ -47,7 +49,9 @@ class Notification(models.Model):
     recipient_count = models.PositiveBigIntegerField(default=0)
     idempotency_key = models.CharField(max_length=255, null=True)
     fingerprint = models.BinaryField(max_length=16, null=True)
-    requested_by = models.CharField(max_length=80, blank=True, help_text="The key's prefix or the staff user.")
+    requested_by = models.CharField(
+        max_length=80, blank=True, help_text="The key's prefix or the staff user."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -66,7 +70,9 @@ class Notification(models.Model):
                 fields=("send_at",), name="scheduled_notifications", condition=Q(status="scheduled")
             ),
             models.Index(
-                fields=("id",), name="unfinished_notifications", condition=Q(status__in=("fanning_out", "sending"))
+                fields=("id",),
+                name="unfinished_notifications",
+                condition=Q(status__in=("fanning_out", "sending")),
             ),
         ]
 
@@ -85,9 +91,13 @@ class Shard(models.Model):
     done_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=("notification", "number"), name="one_shard_per_number")]
+        constraints = [
+            models.UniqueConstraint(fields=("notification", "number"), name="one_shard_per_number")
+        ]
         indexes = [
-            models.Index(fields=("notification", "number"), name="open_shards", condition=Q(done_at__isnull=True))
+            models.Index(
+                fields=("notification", "number"), name="open_shards", condition=Q(done_at__isnull=True)
+            )
         ]
 
 
@@ -183,4 +193,3 @@ class Tally(models.Model):
 
     class Meta:
         verbose_name_plural = "tallies"
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import structlog
 from django.db import connection, transaction
 from django.utils import timezone
@@ -16,12 +18,14 @@ Status = Notification.Status
 
 def start_due() -> None:
     """Begin what was scheduled for now."""
-    due = Notification.objects.filter(status=Status.SCHEDULED, send_at__lte=timezone.now()).order_by("send_at")
+    due = Notification.objects.filter(status=Status.SCHEDULED, send_at__lte=timezone.now()).order_by(
+        "send_at"
+    )
     for id in due.values_list("id", flat=True)[:500]:
         _start(id)
 
 
-def _start(id: object) -> None:
+def _start(id: UUID) -> None:
     with transaction.atomic():
         notification = (
             Notification.objects.select_for_update(of=("self",), skip_locked=True)
@@ -79,7 +83,9 @@ def settle_cancelled() -> None:
 def reap_dead() -> None:
     """Settle what dead senders left behind."""
     for lane, is_sent_again, count in reap.expired_leases():
-        log.warning("sender_died", action="reap.settled", lane=lane, sent_again=is_sent_again, recipients=count)
+        log.warning(
+            "sender_died", action="reap.settled", lane=lane, sent_again=is_sent_again, recipients=count
+        )
         if is_sent_again:
             wake.lanes([lane])
 

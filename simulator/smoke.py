@@ -61,7 +61,9 @@ def _register(stack: Stack, key: str) -> dict[str, Any]:
         raise SystemExit(f"import: {status} {answer}")
     imported = time.monotonic() - began
     began = time.monotonic()
-    statuses = list(_parallel(lambda i: _call(stack, "PUT", "/v1/devices", key, _device(stack, i))[0], range(DEVICES)))
+    statuses = list(
+        _parallel(lambda i: _call(stack, "PUT", "/v1/devices", key, _device(stack, i))[0], range(DEVICES))
+    )
     seconds = time.monotonic() - began
     created = statuses.count(201)
     say(f"registered {created} devices at {created / seconds:.0f}/s")
@@ -147,7 +149,9 @@ def _problems(summary: dict[str, Any]) -> list[str]:
     campaign, transactional = summary["campaign"], summary["transactional"]
     checks = {
         f"{DEVICES} devices registered": summary["devices"] == DEVICES,
-        "every transactional recipient accepted": transactional["accepted"] == transactional["recipients"] == 3,
+        "every transactional recipient accepted": transactional["accepted"]
+        == transactional["recipients"]
+        == 3,
         "every campaign recipient accepted": campaign["accepted"] == campaign["recipients"] == DEVICES,
         "the simulator received what the ledger says": sum(summary["arrivals"].values()) == DEVICES + 3,
     }

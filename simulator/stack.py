@@ -154,11 +154,13 @@ def running(
     data_dir: Path, *, port: int = 0, simulator_options: tuple[str, ...] = (), processes: tuple[str, ...] = ()
 ) -> Iterator[Stack]:
     """A migrated, started stack with its own simulator, all stopped at the end."""
-    with Simulation.start(data_dir / "simulator", *simulator_options) as simulation:
-        with Stack(data_dir, simulation, port=port) as stack:
-            stack.migrate()
-            stack.start(*processes)
-            yield stack
+    with (
+        Simulation.start(data_dir / "simulator", *simulator_options) as simulation,
+        Stack(data_dir, simulation, port=port) as stack,
+    ):
+        stack.migrate()
+        stack.start(*processes)
+        yield stack
 
 
 def credential_arguments(simulation: Simulation) -> list[list[str]]:

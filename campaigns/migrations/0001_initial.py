@@ -6,41 +6,114 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
-        ('notifications', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("devices", "0001_initial"),
+        ("notifications", "0001_initial"),
+        ("tenants", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='For you and your team; nobody else sees it.', max_length=120)),
-                ('title', models.CharField(max_length=200)),
-                ('body', models.TextField(max_length=2000)),
-                ('image', models.URLField(blank=True)),
-                ('url', models.CharField(blank=True, help_text='A link or deep link, e.g. shop://sale', max_length=2000, verbose_name='opens')),
-                ('audience', models.CharField(choices=[('everyone', 'Everyone'), ('platform', 'One platform'), ('attribute', 'People with an attribute')], default='everyone', max_length=10)),
-                ('platform', models.CharField(blank=True, max_length=8)),
-                ('attribute_name', models.CharField(blank=True, max_length=80)),
-                ('attribute_value', models.CharField(blank=True, max_length=200)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('launched', 'Launched')], default='draft', editable=False, max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('launched_at', models.DateTimeField(editable=False, null=True)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='campaigns', to='tenants.application')),
-                ('category', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='devices.category')),
-                ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('launched_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('notification', models.OneToOneField(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='campaign', to='notifications.notification')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(help_text="For you and your team; nobody else sees it.", max_length=120),
+                ),
+                ("title", models.CharField(max_length=200)),
+                ("body", models.TextField(max_length=2000)),
+                ("image", models.URLField(blank=True)),
+                (
+                    "url",
+                    models.CharField(
+                        blank=True,
+                        help_text="A link or deep link, e.g. shop://sale",
+                        max_length=2000,
+                        verbose_name="opens",
+                    ),
+                ),
+                (
+                    "audience",
+                    models.CharField(
+                        choices=[
+                            ("everyone", "Everyone"),
+                            ("platform", "One platform"),
+                            ("attribute", "People with an attribute"),
+                        ],
+                        default="everyone",
+                        max_length=10,
+                    ),
+                ),
+                ("platform", models.CharField(blank=True, max_length=8)),
+                ("attribute_name", models.CharField(blank=True, max_length=80)),
+                ("attribute_value", models.CharField(blank=True, max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("launched", "Launched")],
+                        default="draft",
+                        editable=False,
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("launched_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="campaigns",
+                        to="tenants.application",
+                    ),
+                ),
+                (
+                    "category",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="devices.category"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "launched_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "notification",
+                    models.OneToOneField(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="campaign",
+                        to="notifications.notification",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
     ]

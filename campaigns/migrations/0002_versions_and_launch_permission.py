@@ -4,19 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0001_initial'),
+        ("campaigns", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='campaign',
-            options={'ordering': ('-id',), 'permissions': (('launch_campaign', 'Can launch and cancel campaigns'),)},
+            name="campaign",
+            options={
+                "ordering": ("-id",),
+                "permissions": (("launch_campaign", "Can launch and cancel campaigns"),),
+            },
         ),
         migrations.AddField(
-            model_name='campaign',
-            name='updated_at',
+            model_name="campaign",
+            name="updated_at",
             field=models.DateTimeField(auto_now=True),
         ),
     ]

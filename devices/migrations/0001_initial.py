@@ -9,116 +9,270 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Category',
+            name="Category",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=64)),
-                ('name', models.CharField(max_length=120)),
-                ('kind', models.CharField(choices=[('marketing', 'Marketing'), ('transactional', 'Transactional'), ('critical', 'Critical')], max_length=14)),
-                ('default', models.CharField(choices=[('on', 'On unless opted out'), ('off', 'Off unless opted in'), ('forced', 'Always on')], max_length=6)),
-                ('crash_rule', models.CharField(choices=[('resend', 'Send again (may arrive twice)'), ('leave', 'Leave (may not arrive)')], max_length=6)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='categories', to='tenants.application')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slug", models.SlugField(max_length=64)),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("marketing", "Marketing"),
+                            ("transactional", "Transactional"),
+                            ("critical", "Critical"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                (
+                    "default",
+                    models.CharField(
+                        choices=[
+                            ("on", "On unless opted out"),
+                            ("off", "Off unless opted in"),
+                            ("forced", "Always on"),
+                        ],
+                        max_length=6,
+                    ),
+                ),
+                (
+                    "crash_rule",
+                    models.CharField(
+                        choices=[
+                            ("resend", "Send again (may arrive twice)"),
+                            ("leave", "Leave (may not arrive)"),
+                        ],
+                        max_length=6,
+                    ),
+                ),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="categories",
+                        to="tenants.application",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'categories',
-                'ordering': ('application_id', 'slug'),
+                "verbose_name_plural": "categories",
+                "ordering": ("application_id", "slug"),
             },
         ),
         migrations.CreateModel(
-            name='Subscriber',
+            name="Subscriber",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('external_id', models.CharField(max_length=255)),
-                ('attributes', models.JSONField(blank=True, default=dict)),
-                ('locale', models.CharField(blank=True, max_length=35)),
-                ('time_zone', models.CharField(blank=True, max_length=64)),
-                ('country', models.CharField(blank=True, max_length=2)),
-                ('email', models.EmailField(blank=True, max_length=254)),
-                ('phone', models.CharField(blank=True, max_length=20)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='subscribers', to='tenants.application')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("external_id", models.CharField(max_length=255)),
+                ("attributes", models.JSONField(blank=True, default=dict)),
+                ("locale", models.CharField(blank=True, max_length=35)),
+                ("time_zone", models.CharField(blank=True, max_length=64)),
+                ("country", models.CharField(blank=True, max_length=2)),
+                ("email", models.EmailField(blank=True, max_length=254)),
+                ("phone", models.CharField(blank=True, max_length=20)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="subscribers",
+                        to="tenants.application",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Preference',
+            name="Preference",
             fields=[
-                ('pk', models.CompositePrimaryKey('subscriber_id', 'category_id', 'channel', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('channel', models.CharField(choices=[('push', 'Push')], default='push', max_length=8)),
-                ('is_allowed', models.BooleanField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('category', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='devices.category')),
-                ('subscriber', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='preferences', to='devices.subscriber')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "subscriber_id",
+                        "category_id",
+                        "channel",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("channel", models.CharField(choices=[("push", "Push")], default="push", max_length=8)),
+                ("is_allowed", models.BooleanField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "category",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="devices.category",
+                    ),
+                ),
+                (
+                    "subscriber",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="preferences",
+                        to="devices.subscriber",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('public_id', models.UUIDField(db_default=devices.models.UUID7(), default=uuid.uuid4, editable=False, unique=True)),
-                ('platform', models.CharField(choices=[('ios', 'iOS'), ('android', 'Android'), ('web', 'Web'), ('macos', 'macOS')], max_length=8)),
-                ('installation_id', models.CharField(blank=True, max_length=128, null=True)),
-                ('token', models.TextField()),
-                ('fid', models.CharField(blank=True, max_length=64, verbose_name='Firebase installation id')),
-                ('environment', models.CharField(blank=True, choices=[('production', 'Production'), ('sandbox', 'Sandbox')], max_length=10)),
-                ('p256dh', models.CharField(blank=True, max_length=90)),
-                ('auth', models.CharField(blank=True, max_length=30)),
-                ('vapid_key', models.CharField(blank=True, help_text='The public key it subscribed with.', max_length=90)),
-                ('locale', models.CharField(blank=True, max_length=35)),
-                ('time_zone', models.CharField(blank=True, max_length=64)),
-                ('app_version', models.CharField(blank=True, max_length=40)),
-                ('os_version', models.CharField(blank=True, max_length=40)),
-                ('model', models.CharField(blank=True, max_length=80)),
-                ('permission', models.CharField(blank=True, choices=[('granted', 'Granted'), ('provisional', 'Provisional'), ('denied', 'Denied')], max_length=12)),
-                ('registered_at', models.DateTimeField(help_text='When this token was first seen on this device.')),
-                ('last_seen_at', models.DateTimeField()),
-                ('retired_at', models.DateTimeField(blank=True, null=True)),
-                ('retired_reason', models.CharField(blank=True, max_length=40)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='devices', to='tenants.application')),
-                ('subscriber', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='devices', to='devices.subscriber')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "public_id",
+                    models.UUIDField(
+                        db_default=devices.models.UUID7(), default=uuid.uuid4, editable=False, unique=True
+                    ),
+                ),
+                (
+                    "platform",
+                    models.CharField(
+                        choices=[("ios", "iOS"), ("android", "Android"), ("web", "Web"), ("macos", "macOS")],
+                        max_length=8,
+                    ),
+                ),
+                ("installation_id", models.CharField(blank=True, max_length=128, null=True)),
+                ("token", models.TextField()),
+                ("fid", models.CharField(blank=True, max_length=64, verbose_name="Firebase installation id")),
+                (
+                    "environment",
+                    models.CharField(
+                        blank=True,
+                        choices=[("production", "Production"), ("sandbox", "Sandbox")],
+                        max_length=10,
+                    ),
+                ),
+                ("p256dh", models.CharField(blank=True, max_length=90)),
+                ("auth", models.CharField(blank=True, max_length=30)),
+                (
+                    "vapid_key",
+                    models.CharField(
+                        blank=True, help_text="The public key it subscribed with.", max_length=90
+                    ),
+                ),
+                ("locale", models.CharField(blank=True, max_length=35)),
+                ("time_zone", models.CharField(blank=True, max_length=64)),
+                ("app_version", models.CharField(blank=True, max_length=40)),
+                ("os_version", models.CharField(blank=True, max_length=40)),
+                ("model", models.CharField(blank=True, max_length=80)),
+                (
+                    "permission",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("granted", "Granted"),
+                            ("provisional", "Provisional"),
+                            ("denied", "Denied"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "registered_at",
+                    models.DateTimeField(help_text="When this token was first seen on this device."),
+                ),
+                ("last_seen_at", models.DateTimeField()),
+                ("retired_at", models.DateTimeField(blank=True, null=True)),
+                ("retired_reason", models.CharField(blank=True, max_length=40)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="devices",
+                        to="tenants.application",
+                    ),
+                ),
+                (
+                    "subscriber",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="devices",
+                        to="devices.subscriber",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.AddConstraint(
-            model_name='category',
-            constraint=models.UniqueConstraint(fields=('application', 'slug'), name='one_category_per_slug'),
+            model_name="category",
+            constraint=models.UniqueConstraint(fields=("application", "slug"), name="one_category_per_slug"),
         ),
         migrations.AddConstraint(
-            model_name='category',
-            constraint=models.CheckConstraint(condition=models.Q(('default', 'forced'), ('kind', 'marketing'), _negated=True), name='marketing_is_never_forced'),
+            model_name="category",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("default", "forced"), ("kind", "marketing"), _negated=True),
+                name="marketing_is_never_forced",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriber',
-            constraint=models.UniqueConstraint(fields=('application', 'external_id'), name='one_subscriber_per_external_id'),
+            model_name="subscriber",
+            constraint=models.UniqueConstraint(
+                fields=("application", "external_id"), name="one_subscriber_per_external_id"
+            ),
         ),
         migrations.AddIndex(
-            model_name='device',
-            index=models.Index(condition=models.Q(('retired_at__isnull', True)), fields=['subscriber'], name='devices_of_subscriber'),
+            model_name="device",
+            index=models.Index(
+                condition=models.Q(("retired_at__isnull", True)),
+                fields=["subscriber"],
+                name="devices_of_subscriber",
+            ),
         ),
         migrations.AddIndex(
-            model_name='device',
-            index=models.Index(condition=models.Q(('retired_at__isnull', True)), fields=['application', 'id'], name='active_devices'),
+            model_name="device",
+            index=models.Index(
+                condition=models.Q(("retired_at__isnull", True)),
+                fields=["application", "id"],
+                name="active_devices",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.UniqueConstraint(fields=('application', 'installation_id'), name='one_device_per_installation'),
+            model_name="device",
+            constraint=models.UniqueConstraint(
+                fields=("application", "installation_id"), name="one_device_per_installation"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.UniqueConstraint(models.F('application'), models.F('platform'), django.db.models.functions.comparison.Cast(django.db.models.functions.text.MD5('token'), models.UUIDField()), condition=models.Q(('retired_at__isnull', True)), name='one_active_device_per_token'),
+            model_name="device",
+            constraint=models.UniqueConstraint(
+                models.F("application"),
+                models.F("platform"),
+                django.db.models.functions.comparison.Cast(
+                    django.db.models.functions.text.MD5("token"), models.UUIDField()
+                ),
+                condition=models.Q(("retired_at__isnull", True)),
+                name="one_active_device_per_token",
+            ),
         ),
     ]

@@ -7,131 +7,276 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("devices", "0001_initial"),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('application_id', models.BigIntegerField()),
-                ('notification_id', models.UUIDField()),
-                ('device_id', models.BigIntegerField(null=True)),
-                ('subscriber_id', models.BigIntegerField(null=True)),
-                ('lane', models.CharField(max_length=32)),
-                ('outcome', models.CharField(choices=[('accepted', 'Accepted'), ('unregistered', 'Device gone'), ('rejected', 'Rejected'), ('retry', 'Will be retried'), ('blocked', 'Held: credential'), ('uncertain', 'Uncertain'), ('failed', 'Gave up'), ('suppressed', 'Suppressed'), ('cancelled', 'Cancelled'), ('resent', 'Unknown, sent again')], max_length=12)),
-                ('reason', models.CharField(max_length=60)),
-                ('attempt', models.PositiveSmallIntegerField()),
-                ('provider_id', models.TextField()),
-                ('detail', models.TextField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("application_id", models.BigIntegerField()),
+                ("notification_id", models.UUIDField()),
+                ("device_id", models.BigIntegerField(null=True)),
+                ("subscriber_id", models.BigIntegerField(null=True)),
+                ("lane", models.CharField(max_length=32)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("accepted", "Accepted"),
+                            ("unregistered", "Device gone"),
+                            ("rejected", "Rejected"),
+                            ("retry", "Will be retried"),
+                            ("blocked", "Held: credential"),
+                            ("uncertain", "Uncertain"),
+                            ("failed", "Gave up"),
+                            ("suppressed", "Suppressed"),
+                            ("cancelled", "Cancelled"),
+                            ("resent", "Unknown, sent again"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.CharField(max_length=60)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                ("provider_id", models.TextField()),
+                ("detail", models.TextField()),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
-                'db_table': 'notifications_delivery',
-                'ordering': ('-id',),
-                'managed': False,
+                "verbose_name_plural": "deliveries",
+                "db_table": "notifications_delivery",
+                "ordering": ("-id",),
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Tally',
+            name="Tally",
             fields=[
-                ('pk', models.CompositePrimaryKey('notification_id', 'slot', 'outcome', 'reason', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('notification_id', models.UUIDField()),
-                ('slot', models.SmallIntegerField()),
-                ('outcome', models.CharField(choices=[('accepted', 'Accepted'), ('unregistered', 'Device gone'), ('rejected', 'Rejected'), ('retry', 'Will be retried'), ('blocked', 'Held: credential'), ('uncertain', 'Uncertain'), ('failed', 'Gave up'), ('suppressed', 'Suppressed'), ('cancelled', 'Cancelled'), ('resent', 'Unknown, sent again')], max_length=12)),
-                ('reason', models.CharField(max_length=60)),
-                ('count', models.PositiveBigIntegerField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "notification_id",
+                        "slot",
+                        "outcome",
+                        "reason",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("notification_id", models.UUIDField()),
+                ("slot", models.SmallIntegerField()),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("accepted", "Accepted"),
+                            ("unregistered", "Device gone"),
+                            ("rejected", "Rejected"),
+                            ("retry", "Will be retried"),
+                            ("blocked", "Held: credential"),
+                            ("uncertain", "Uncertain"),
+                            ("failed", "Gave up"),
+                            ("suppressed", "Suppressed"),
+                            ("cancelled", "Cancelled"),
+                            ("resent", "Unknown, sent again"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.CharField(max_length=60)),
+                ("count", models.PositiveBigIntegerField()),
             ],
             options={
-                'verbose_name_plural': 'tallies',
+                "verbose_name_plural": "tallies",
             },
         ),
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('application_id', models.BigIntegerField()),
-                ('notification_id', models.UUIDField()),
-                ('lane', models.CharField(max_length=32)),
-                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('ready', 'Ready'), ('sending', 'Sending')], max_length=8)),
-                ('device_ids', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
-                ('attempt', models.PositiveSmallIntegerField(default=1)),
-                ('due_at', models.DateTimeField()),
-                ('turn_at', models.DateTimeField()),
-                ('claim', models.UUIDField(null=True)),
-                ('lease_until', models.DateTimeField(null=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("application_id", models.BigIntegerField()),
+                ("notification_id", models.UUIDField()),
+                ("lane", models.CharField(max_length=32)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("waiting", "Waiting"), ("ready", "Ready"), ("sending", "Sending")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "device_ids",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=1)),
+                ("due_at", models.DateTimeField()),
+                ("turn_at", models.DateTimeField()),
+                ("claim", models.UUIDField(null=True)),
+                ("lease_until", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'indexes': [models.Index(condition=models.Q(('status', 'ready')), fields=['lane', 'turn_at', 'id'], name='ready_batches'), models.Index(condition=models.Q(('status', 'waiting')), fields=['lane', 'due_at'], name='waiting_batches'), models.Index(condition=models.Q(('status', 'sending')), fields=['lease_until'], name='leased_batches'), models.Index(fields=['notification_id'], name='batches_of_notification')],
+                "verbose_name_plural": "batches",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "ready")),
+                        fields=["lane", "turn_at", "id"],
+                        name="ready_batches",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "waiting")),
+                        fields=["lane", "due_at"],
+                        name="waiting_batches",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "sending")),
+                        fields=["lease_until"],
+                        name="leased_batches",
+                    ),
+                    models.Index(fields=["notification_id"], name="batches_of_notification"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Notification',
+            name="Notification",
             fields=[
-                ('id', models.UUIDField(default=notifications.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('scheduled', 'Scheduled'), ('fanning_out', 'Resolving audience'), ('sending', 'Sending'), ('done', 'Done'), ('cancelled', 'Cancelled')], default='sending', max_length=12)),
-                ('content', models.JSONField()),
-                ('audience', models.JSONField()),
-                ('overrides', models.JSONField(default=dict)),
-                ('priority', models.CharField(choices=[('high', 'High'), ('normal', 'Normal')], default='normal', max_length=6)),
-                ('collapse_key', models.CharField(blank=True, max_length=64)),
-                ('ttl_seconds', models.PositiveIntegerField(null=True)),
-                ('send_at', models.DateTimeField(null=True)),
-                ('recipient_count', models.PositiveBigIntegerField(default=0)),
-                ('idempotency_key', models.CharField(max_length=255, null=True)),
-                ('fingerprint', models.BinaryField(max_length=16, null=True)),
-                ('requested_by', models.CharField(blank=True, help_text="The key's prefix or the staff user.", max_length=80)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('application', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='notifications', to='tenants.application')),
-                ('category', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='devices.category')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=notifications.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("scheduled", "Scheduled"),
+                            ("fanning_out", "Resolving audience"),
+                            ("sending", "Sending"),
+                            ("done", "Done"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="sending",
+                        max_length=12,
+                    ),
+                ),
+                ("content", models.JSONField()),
+                ("audience", models.JSONField()),
+                ("overrides", models.JSONField(default=dict)),
+                (
+                    "priority",
+                    models.CharField(
+                        choices=[("high", "High"), ("normal", "Normal")], default="normal", max_length=6
+                    ),
+                ),
+                ("collapse_key", models.CharField(blank=True, max_length=64)),
+                ("ttl_seconds", models.PositiveIntegerField(null=True)),
+                ("send_at", models.DateTimeField(null=True)),
+                ("recipient_count", models.PositiveBigIntegerField(default=0)),
+                ("idempotency_key", models.CharField(max_length=255, null=True)),
+                ("fingerprint", models.BinaryField(max_length=16, null=True)),
+                (
+                    "requested_by",
+                    models.CharField(
+                        blank=True, help_text="The key's prefix or the staff user.", max_length=80
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notifications",
+                        to="tenants.application",
+                    ),
+                ),
+                (
+                    "category",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="devices.category",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Shard',
+            name="Shard",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('lower', models.BigIntegerField()),
-                ('upper', models.BigIntegerField()),
-                ('recipient_count', models.PositiveIntegerField(default=0)),
-                ('done_at', models.DateTimeField(null=True)),
-                ('notification', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='shards', to='notifications.notification')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("lower", models.BigIntegerField()),
+                ("upper", models.BigIntegerField()),
+                ("recipient_count", models.PositiveIntegerField(default=0)),
+                ("done_at", models.DateTimeField(null=True)),
+                (
+                    "notification",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="shards",
+                        to="notifications.notification",
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(fields=['application', '-id'], name='notifications_newest_first'),
+            model_name="notification",
+            index=models.Index(fields=["application", "-id"], name="notifications_newest_first"),
         ),
         migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(condition=models.Q(('status', 'scheduled')), fields=['send_at'], name='scheduled_notifications'),
+            model_name="notification",
+            index=models.Index(
+                condition=models.Q(("status", "scheduled")),
+                fields=["send_at"],
+                name="scheduled_notifications",
+            ),
         ),
         migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(condition=models.Q(('status__in', ('fanning_out', 'sending'))), fields=['id'], name='unfinished_notifications'),
+            model_name="notification",
+            index=models.Index(
+                condition=models.Q(("status__in", ("fanning_out", "sending"))),
+                fields=["id"],
+                name="unfinished_notifications",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key__isnull', False)), fields=('application', 'idempotency_key'), name='one_notification_per_idempotency_key'),
+            model_name="notification",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("idempotency_key__isnull", False)),
+                fields=("application", "idempotency_key"),
+                name="one_notification_per_idempotency_key",
+            ),
         ),
         migrations.AddIndex(
-            model_name='shard',
-            index=models.Index(condition=models.Q(('done_at__isnull', True)), fields=['notification', 'number'], name='open_shards'),
+            model_name="shard",
+            index=models.Index(
+                condition=models.Q(("done_at__isnull", True)),
+                fields=["notification", "number"],
+                name="open_shards",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='shard',
-            constraint=models.UniqueConstraint(fields=('notification', 'number'), name='one_shard_per_number'),
+            model_name="shard",
+            constraint=models.UniqueConstraint(
+                fields=("notification", "number"), name="one_shard_per_number"
+            ),
         ),
     ]

@@ -9,7 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -211,9 +211,3 @@ def _insert(
 
 
 DEFAULT_TTL = timedelta(days=3)
-
-
-def expires_at(notification: Notification) -> datetime:
-    """When sending it stops making sense: its TTL after the time it was meant for."""
-    ttl = timedelta(seconds=notification.ttl_seconds) if notification.ttl_seconds is not None else DEFAULT_TTL
-    return (notification.send_at or notification.created_at or datetime.now(UTC)) + ttl

@@ -102,7 +102,10 @@ async def batches(
     cursor = await connection.execute(
         CLAIM, {"lane": lane, "room": room, "most": most, "claim": claim, "lease": lease_seconds}
     )
-    return [Batch(*row, claim=claim) for row in await cursor.fetchall()]
+    return [
+        Batch(id, application_id, notification_id, device_ids, attempt, claim)
+        for id, application_id, notification_id, device_ids, attempt in await cursor.fetchall()
+    ]
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:

@@ -111,13 +111,14 @@ async def recipients(
         found = {row[0]: row for row in await cursor.fetchall()}
         for batch in members:
             loaded[batch.id] = [
-                _recipient(*found[device], attempt=batch.attempt) if device in found else _erased(device)
+                _recipient(batch.attempt, *found[device]) if device in found else _erased(device)
                 for device in batch.device_ids
             ]
     return loaded
 
 
 def _recipient(
+    attempt: int,
     id: int,
     token: str,
     environment: str,
@@ -127,7 +128,6 @@ def _recipient(
     subscriber_id: int | None,
     suppressed: str | None,
     vapid_key: str,
-    attempt: int,
 ) -> Recipient:
     target = Target(id, token, environment, fid, p256dh, auth, attempt)
     return Recipient(target, subscriber_id, suppressed, vapid_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -68,7 +69,7 @@ def devices(
     application_id: int, count: int, *, web_origin: str, start: int = 0, mix: Mapping[str, int] = MIX
 ) -> int:
     """Give the application the virtual devices start … start + count, each with a subscriber; how many are new."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "application": application_id,
         "start": start,
         "stop": start + count,

@@ -8,68 +8,138 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Application',
+            name="Application",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=64, unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('default_locale', models.CharField(default='en', max_length=35)),
-                ('default_time_zone', models.CharField(default='UTC', max_length=64)),
-                ('is_sandbox', models.BooleanField(default=False, help_text='Everything happens but the call to the provider.', verbose_name='rehearsal')),
-                ('identity_secret', tenants.fields.EncryptedTextField(default=tenants.models.new_identity_secret, editable=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slug", models.SlugField(max_length=64, unique=True)),
+                ("name", models.CharField(max_length=120)),
+                ("default_locale", models.CharField(default="en", max_length=35)),
+                ("default_time_zone", models.CharField(default="UTC", max_length=64)),
+                (
+                    "is_sandbox",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Everything happens but the call to the provider.",
+                        verbose_name="rehearsal",
+                    ),
+                ),
+                (
+                    "identity_secret",
+                    tenants.fields.EncryptedTextField(
+                        default=tenants.models.new_identity_secret, editable=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('server', 'Server'), ('client', 'Client')], max_length=10)),
-                ('name', models.CharField(blank=True, max_length=120)),
-                ('prefix', models.CharField(editable=False, max_length=16)),
-                ('secret_hash', models.BinaryField(max_length=32, unique=True)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), default=list, size=None)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to='tenants.application')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(choices=[("server", "Server"), ("client", "Client")], max_length=10),
+                ),
+                ("name", models.CharField(blank=True, max_length=120)),
+                ("prefix", models.CharField(editable=False, max_length=16)),
+                ("secret_hash", models.BinaryField(max_length=32, unique=True)),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=40), default=list, size=None
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_keys",
+                        to="tenants.application",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API key',
-                'ordering': ('-created_at',),
+                "verbose_name": "API key",
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='Credential',
+            name="Credential",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('provider', models.CharField(choices=[('apns', 'Apple (APNs)'), ('fcm', 'Google (FCM)'), ('webpush', 'Web Push (VAPID)'), ('console', 'Console'), ('memory', 'Memory')], max_length=16)),
-                ('name', models.CharField(blank=True, max_length=120)),
-                ('public', models.JSONField(default=dict, help_text='Settings that are no secret: key id, team, bundle, project.')),
-                ('secret', tenants.fields.EncryptedTextField(blank=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('blocked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('blocked_reason', models.CharField(blank=True, editable=False, max_length=300)),
-                ('checked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='credentials', to='tenants.application')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "provider",
+                    models.CharField(
+                        choices=[
+                            ("apns", "Apple (APNs)"),
+                            ("fcm", "Google (FCM)"),
+                            ("webpush", "Web Push (VAPID)"),
+                            ("console", "Console"),
+                            ("memory", "Memory"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=120)),
+                (
+                    "public",
+                    models.JSONField(
+                        default=dict, help_text="Settings that are no secret: key id, team, bundle, project."
+                    ),
+                ),
+                ("secret", tenants.fields.EncryptedTextField(blank=True)),
+                ("is_active", models.BooleanField(default=True)),
+                ("blocked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("blocked_reason", models.CharField(blank=True, editable=False, max_length=300)),
+                ("checked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="credentials",
+                        to="tenants.application",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('application_id', 'provider', 'id'),
-                'indexes': [models.Index(condition=models.Q(('is_active', True)), fields=['application', 'provider'], name='active_credentials')],
+                "ordering": ("application_id", "provider", "id"),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("is_active", True)),
+                        fields=["application", "provider"],
+                        name="active_credentials",
+                    )
+                ],
             },
         ),
     ]

@@ -25,7 +25,9 @@ class Product:
     client_key: str
     database: psycopg.Connection[Any]
 
-    def call(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> tuple[int, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
+    ) -> tuple[int, Any]:
         return request(method, f"{self.stack.url}{path}", body, key=key or self.server_key, headers=headers)
 
     def send(self, body: dict[str, Any]) -> str:

@@ -29,7 +29,9 @@ SUM = """
 
 def test_every_recipient_of_a_campaign_under_faults_ends_in_exactly_one_outcome(product: Product) -> None:
     simulation = product.stack.simulation
-    product.stack.manage("simulate_devices", product.application, str(DEVICES), "--origin", simulation.webpush)
+    product.stack.manage(
+        "simulate_devices", product.application, str(DEVICES), "--origin", simulation.webpush
+    )
     for provider in ("apns", "fcm", "webpush"):
         errors = [{"status": 429, "share": 0.05, "retry_after": 1}, {"status": 503, "share": 0.05}]
         simulation.set_faults(provider, dead_share=0.1, errors=errors)
@@ -61,7 +63,9 @@ def _watch(product: Product, id: str) -> list[tuple[int, int, int, int]]:
 
 
 def _open(product: Product) -> list[tuple[object, ...]]:
-    return product.rows("SELECT lane, status, attempt, due_at, cardinality(device_ids) FROM notifications_batch")
+    return product.rows(
+        "SELECT lane, status, attempt, due_at, cardinality(device_ids) FROM notifications_batch"
+    )
 
 
 def _assert_one_outcome_each(product: Product, id: str) -> None:
@@ -112,12 +116,18 @@ def _assert_dead_devices_are_retired(product: Product, id: str) -> None:
 def test_a_transactional_notification_reaches_a_freshly_registered_phone(product: Product) -> None:
     token = "ab" * 32
     status, device = product.call(
-        "PUT", "/v1/devices", {"platform": "ios", "token": token, "subscriber": "mia", "environment": "production"}
+        "PUT",
+        "/v1/devices",
+        {"platform": "ios", "token": token, "subscriber": "mia", "environment": "production"},
     )
     assert status == 201, device
 
     id = product.send(
-        {"to": {"subscribers": ["mia"]}, "content": {"title": "Your code", "body": "123456"}, "priority": "high"}
+        {
+            "to": {"subscribers": ["mia"]},
+            "content": {"title": "Your code", "body": "123456"},
+            "priority": "high",
+        }
     )
 
     _watch(product, id)

@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: what `make demo` shows. Running it again changes nothing but what must follow the simulator."""
+"""`manage.py seed_demo`: what `make demo` shows. Again, it changes only what must follow the simulator."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Command(BaseCommand):
 def _credentials(application: Application, simulation: Simulation) -> None:
     for provider, given in simulation.credentials.items():
         public = {key: value for key, value in given.items() if key != "secret_file"}
-        wanted = {key: public[key] for key in ("team_id", "key_id", "bundle_id") if key in public}
+        wanted: dict[str, Any] = {
+            key: public[key] for key in ("team_id", "key_id", "bundle_id") if key in public
+        }
         _credential(application, provider, wanted, Path(given["secret_file"]).read_text())
     if not Credential.objects.filter(application=application, provider="webpush").exists():
         _credential(application, "webpush", {"subject": "mailto:push@carillon.dev"}, "")
@@ -125,5 +127,6 @@ def _keys(application: Application) -> dict[str, str]:
     for key in application.api_keys.filter(name="Demo", revoked_at=None):
         tenants.revoke_key(key)
     return {
-        f"{kind}_key": tenants.create_key(application, kind=kind, name="Demo")[1] for kind in ("server", "client")
+        f"{kind}_key": tenants.create_key(application, kind=kind, name="Demo")[1]
+        for kind in ("server", "client")
     }

@@ -1,4 +1,4 @@
-"""`manage.py simulate_devices APPLICATION COUNT --origin URL`: virtual devices as rows, for rehearsals and benchmarks."""
+"""`manage.py simulate_devices APPLICATION COUNT --origin URL`: virtual devices as rows, for rehearsals."""
 
 from __future__ import annotations
 

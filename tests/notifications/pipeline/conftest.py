@@ -44,9 +44,14 @@ class Pipeline:
     def category(self, slug: str) -> Category:
         return Category.objects.get(application=self.tenant.application, slug=slug)
 
-    def accept(self, audience: dict[str, Any], *, category: str = "transactional", **fields: Any) -> Notification:
+    def accept(
+        self, audience: dict[str, Any], *, category: str = "transactional", **fields: Any
+    ) -> Notification:
         draft = services.Draft(
-            category=self.category(category), content={"title": "Hello", "body": "there"}, audience=audience, **fields
+            category=self.category(category),
+            content={"title": "Hello", "body": "there"},
+            audience=audience,
+            **fields,
         )
         (accepted,) = services.accept([draft], application_id=self.tenant.id, requested_by="test")
         return Notification.objects.get(id=accepted.id)

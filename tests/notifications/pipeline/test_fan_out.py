@@ -21,7 +21,9 @@ def test_marketing_goes_only_to_those_who_opted_in(pipeline: Pipeline, make_devi
     yes, no, never = (make_device(pipeline.tenant, name) for name in ("yes", "no", "never"))
     anonymous = make_device(pipeline.tenant)
     pipeline.opt_in("yes")
-    Preference.objects.create(subscriber=no.subscriber, category=pipeline.category("marketing"), is_allowed=False)
+    Preference.objects.create(
+        subscriber=no.subscriber, category=pipeline.category("marketing"), is_allowed=False
+    )
 
     notification = pipeline.accept({"all": True}, category="marketing")
     pipeline.resolve(notification)

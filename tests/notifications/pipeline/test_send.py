@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from devices.models import Device
@@ -21,7 +20,9 @@ from tests.notifications.pipeline.conftest import Pipeline
 Make = Callable[..., Device]
 
 
-def test_an_accepted_message_is_on_record_and_its_batch_is_gone(pipeline: Pipeline, make_device: Make) -> None:
+def test_an_accepted_message_is_on_record_and_its_batch_is_gone(
+    pipeline: Pipeline, make_device: Make
+) -> None:
     device = make_device(pipeline.tenant, "mia")
     notification = pipeline.accept({"subscribers": ["mia"]})
     pipeline.send()
@@ -34,7 +35,9 @@ def test_an_accepted_message_is_on_record_and_its_batch_is_gone(pipeline: Pipeli
     assert notification.status == "done"
 
 
-def test_two_senders_share_a_campaign_and_nobody_is_sent_to_twice(pipeline: Pipeline, make_device: Make) -> None:
+def test_two_senders_share_a_campaign_and_nobody_is_sent_to_twice(
+    pipeline: Pipeline, make_device: Make
+) -> None:
     devices = [make_device(pipeline.tenant, f"user-{number}").id for number in range(450)]
     notification = pipeline.accept({"all": True}, category="critical")
     pipeline.resolve(notification)
@@ -81,7 +84,11 @@ def test_a_retry_waits_its_time_and_giving_up_is_an_outcome(pipeline: Pipeline, 
             assert waiting.due_at > timezone.now() + timedelta(seconds=55)
             Batch.objects.update(due_at=timezone.now())
 
-    assert pipeline.ledger(notification)[device.id] == [("retry", "busy"), ("retry", "busy"), ("failed", "busy")]
+    assert pipeline.ledger(notification)[device.id] == [
+        ("retry", "busy"),
+        ("retry", "busy"),
+        ("failed", "busy"),
+    ]
     assert not Batch.objects.exists()
 
 
@@ -223,7 +230,9 @@ def test_cancelling_settles_what_waits(pipeline: Pipeline, make_device: Make) ->
     assert services.cancel(notification).status == "cancelled"
 
 
-def test_a_scheduled_notification_starts_when_its_time_has_come(pipeline: Pipeline, make_device: Make) -> None:
+def test_a_scheduled_notification_starts_when_its_time_has_come(
+    pipeline: Pipeline, make_device: Make
+) -> None:
     device = make_device(pipeline.tenant, "mia")
     later = timezone.now() + timedelta(hours=1)
     listed = pipeline.accept({"subscribers": ["mia"]}, send_at=later)
@@ -241,7 +250,9 @@ def test_a_scheduled_notification_starts_when_its_time_has_come(pipeline: Pipeli
     assert pipeline.ledger(listed) == pipeline.ledger(mass) == {device.id: [("accepted", "")]}
 
 
-def test_a_small_notification_overtakes_the_tail_of_a_large_one(pipeline: Pipeline, make_device: Make) -> None:
+def test_a_small_notification_overtakes_the_tail_of_a_large_one(
+    pipeline: Pipeline, make_device: Make
+) -> None:
     for number in range(700):
         make_device(pipeline.tenant, f"user-{number}")
     large = pipeline.accept({"all": True}, category="critical")
@@ -250,6 +261,10 @@ def test_a_small_notification_overtakes_the_tail_of_a_large_one(pipeline: Pipeli
     Batch.objects.filter(notification_id=large.id).update(lane="memory.campaign")
     pipeline.resolve(small)
 
-    ready = Batch.objects.filter(status="ready").order_by("turn_at", "id").values_list("notification_id", flat=True)
+    ready = (
+        Batch.objects.filter(status="ready")
+        .order_by("turn_at", "id")
+        .values_list("notification_id", flat=True)
+    )
     first_of_small = list(ready).index(small.id)
     assert 0 < first_of_small < len(ready) // 2
