@@ -28,7 +28,9 @@ class Campaign(models.Model):
     title = models.CharField(max_length=200)
     body = models.TextField(max_length=2000)
     image = models.URLField(blank=True)
-    url = models.CharField("opens", max_length=2000, blank=True, help_text="A link or deep link, e.g. shop://sale")
+    url = models.CharField(
+        "opens", max_length=2000, blank=True, help_text="A link or deep link, e.g. shop://sale"
+    )
     audience = models.CharField(max_length=10, choices=Audience, default=Audience.EVERYONE)
     platform = models.CharField(max_length=8, blank=True)
     attribute_name = models.CharField(max_length=80, blank=True)

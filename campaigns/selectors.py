@@ -135,17 +135,22 @@ def _rate(id: UUID, since: datetime, settled: int) -> float:
 
 
 def reach(campaign: Campaign) -> Reach:
-    """Whom it would reach now. Remembered for half a minute: the form asks while it is being filled in."""
+    """Whom it would reach. Remembered for half a minute: the form asks while it is being filled in."""
     audience = services.audience(campaign)
     asked = json.dumps([campaign.application_id, campaign.category_id, audience], sort_keys=True)
     key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
     found = cache.get(key)
     if found is None:
-        found = notification_reach.of(
-            audience, application_id=campaign.application_id, category_id=campaign.category_id
-        )
+        found = reach_now(campaign)
         cache.set(key, found, timeout=REACH_REMEMBERED)
     return found
+
+
+def reach_now(campaign: Campaign) -> Reach:
+    """Whom it would reach, counted for this answer."""
+    return notification_reach.of(
+        services.audience(campaign), application_id=campaign.application_id, category_id=campaign.category_id
+    )
 
 
 def attribute_names() -> list[str]:

@@ -13,6 +13,7 @@ from campaigns import forms, selectors, services
 from campaigns.models import Campaign
 from notifications import reasons, sizes
 from notifications.providers.base import PayloadTooLarge
+from notifications.reach import Reach
 from tenants import selectors as tenants
 from tenants.console import ConsoleAdmin
 from tenants.models import Credential
@@ -36,7 +37,10 @@ def payload(request: HttpRequest) -> TemplateResponse:
 
 def reach(request: HttpRequest) -> TemplateResponse:
     """Fragment: whom the form's audience would reach."""
-    return TemplateResponse(request, "campaigns/_reach.html", reach_context(_draft(request)))
+    campaign = _draft(request)
+    is_countable = campaign.application_id and campaign.category_id
+    context = reach_context(campaign, selectors.reach(campaign)) if is_countable else {}
+    return TemplateResponse(request, "campaigns/_reach.html", context)
 
 
 def _draft(request: HttpRequest) -> Campaign:
@@ -45,10 +49,7 @@ def _draft(request: HttpRequest) -> Campaign:
     return forms.draft(form.understood)
 
 
-def reach_context(campaign: Campaign) -> dict[str, Any]:
-    if not campaign.application_id or not campaign.category_id:
-        return {"reach": None}
-    reach = selectors.reach(campaign)
+def reach_context(campaign: Campaign, reach: Reach) -> dict[str, Any]:
     return {
         "reach": reach,
         "held_back": [(reasons.words(reason), count) for reason, count in reach.held_back.items()],
@@ -72,7 +73,7 @@ def review(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
 def _review(
     admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, form: forms.LaunchForm, error: str = ""
 ) -> HttpResponse:
-    found = reach_context(campaign)
+    found = reach_context(campaign, selectors.reach_now(campaign))
     context = {
         **found,
         **_payload_of(campaign),

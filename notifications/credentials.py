@@ -81,9 +81,8 @@ class CredentialForm(forms.ModelForm):
             )
         except InvalidCredential as error:
             name = error.field.partition(".")[0]
-            self.add_error(
-                name if name in self.fields else None, str(error).partition(": ")[2].capitalize() + "."
-            )
+            words = str(error).removeprefix(f"{error.field}: ")
+            self.add_error(name if name in self.fields else None, f"{words[:1].upper()}{words[1:]}.")
         return cleaned
 
     def _kept(self) -> dict[str, Any]:

@@ -167,6 +167,6 @@
     refresh();
     surface();
     all("[data-must-equal]").forEach(typed);
-    document.querySelector(".errors :is(input, textarea, select)")?.focus();
+    document.querySelector('[aria-invalid="true"]')?.focus();
   });
 })();

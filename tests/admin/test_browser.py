@@ -96,7 +96,7 @@ def test_a_large_launch_stays_locked_until_the_number_is_typed(
     from notifications.reach import Reach
 
     monkeypatch.setattr(
-        selectors, "reach", lambda campaign: Reach(reachable=412_380, platforms={"ios": 412_380})
+        selectors, "reach_now", lambda campaign: Reach(reachable=412_380, platforms={"ios": 412_380})
     )
     page.goto(f"/admin/campaigns/campaign/{make_campaign().pk}/review/")
     page.get_by_role("button", name="Send to 412,380 devices").click()
