@@ -14,6 +14,7 @@ from campaigns.models import Campaign
 from notifications import reasons, sizes
 from notifications.providers.base import PayloadTooLarge
 from notifications.reach import Reach
+from notifications.services import IdempotencyConflict
 from tenants import selectors as tenants
 from tenants.console import ConsoleAdmin
 from tenants.models import Credential
@@ -131,6 +132,9 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
         messages.info(request, "A colleague was faster: this campaign is on its way already, once.")
     except ValueError:
         return _review(admin, request, campaign, form, error="The message does not fit. Nothing was sent.")
+    except IdempotencyConflict:
+        words = "A program has used this campaign's key for another message. Nothing was sent: duplicate the campaign."
+        return _review(admin, request, campaign, form, error=words)
     else:
         admin.audit(request, campaign, f"Launched, with {form.cleaned_data['devices']:,} reachable devices.")
     return HttpResponseRedirect(admin.url("live", campaign))
