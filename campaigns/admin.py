@@ -123,8 +123,15 @@ class CampaignAdmin(ConsoleAdmin):
         campaign = self.get_object(request, object_id)
         if campaign and campaign.notification_id and self.has_view_permission(request, campaign):
             return HttpResponseRedirect(self.url("live", campaign))
+        if campaign and self._may_only_look(request, campaign):
+            return HttpResponseRedirect(self.url("review", campaign))
         context = {**(extra_context or {}), **self._composer(campaign)}
         return super().change_view(request, object_id, form_url, context)
+
+    def _may_only_look(self, request: HttpRequest, campaign: Campaign) -> bool:
+        return self.has_view_permission(request, campaign) and not self.has_change_permission(
+            request, campaign
+        )
 
     def _composer(self, campaign: Campaign | None = None) -> dict[str, Any]:
         return {

@@ -84,17 +84,8 @@ def _steps() -> list[Step]:
         return []
     has_credential = Credential.objects.filter(is_active=True).exists()
     has_device = Device.objects.filter(retired_at__isnull=True).exists()
-    if Application.objects.exists():
-        connect = ("Connect it", reverse("admin:tenants_credential_add"))
-    else:
-        connect = ("Create an application", reverse("admin:tenants_application_add"))
     walk = (
-        (
-            "Connect a provider",
-            "Apple, Google or the web: whoever brings the message to the device.",
-            *connect,
-            has_credential,
-        ),
+        (*_first_step(), has_credential),
         (
             "Register a device",
             "Your app does it with the client key. The API's pages show how.",
@@ -112,6 +103,14 @@ def _steps() -> list[Step]:
     )
     following = next(index for index, step in enumerate(walk) if not step[-1])
     return [Step(*step, is_next=index == following) for index, step in enumerate(walk)]
+
+
+def _first_step() -> tuple[str, str, str, str]:
+    if Application.objects.exists():
+        how = "Apple, Google or the web: whoever brings the message to the device."
+        return "Connect a provider", how, "Connect it", reverse("admin:tenants_credential_add")
+    how = "It stands for your app on all its platforms. You get its keys, then connect Apple, Google or the web."
+    return "Create an application", how, "Create it", reverse("admin:tenants_application_add")
 
 
 def sending() -> list[tuple[Campaign, selectors.Progress]]:

@@ -58,6 +58,7 @@ class DeviceInline(TabularInline):
     max_num = 0
     can_delete = False
     show_change_link = False
+    hide_title = True
     ordering = ("retired_at", "-last_seen_at")
     verbose_name_plural = "devices"
 

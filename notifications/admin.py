@@ -225,6 +225,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BaseChangeList]:
         return DeliveryList
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> None:
+        """A line has no page of its own: the ledger cannot be asked for an id alone without reading all of it."""
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -107,7 +107,7 @@ def test_superusers_see_every_page(admin: Client, pages: list[str]) -> None:
 
 
 def test_viewers_see_every_page_but_no_form_to_add(viewer: Client, pages: list[str]) -> None:
-    answers = {page: viewer.get(f"/admin/{page}").status_code for page in (*LISTS, *pages)}
+    answers = {page: viewer.get(f"/admin/{page}", follow=True).status_code for page in (*LISTS, *pages)}
     assert answers == dict.fromkeys((*LISTS, *pages), 200)
     assert {viewer.get(f"/admin/{page}").status_code for page in FORMS if "/add/" in page} == {403}
 
