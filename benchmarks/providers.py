@@ -1,8 +1,8 @@
 """What a send costs: `python -m benchmarks.providers [apns fcm webpush] [--sends N] [--in-flight N]`.
 
-One JSON line per provider: sends a second of wall time, and microseconds of this process's CPU time per send
-(Python and the HTTP client's thread). The simulator answers from another process; on few cores the two share
-them, so the CPU time is the number to compare.
+One JSON line per provider: sends a second of wall time, and microseconds of CPU time per send, of this process
+(Python and the HTTP client's threads) and of the simulator's. On few cores the two share them, so the CPU times
+are the numbers to compare.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import time
 from collections import Counter
@@ -68,14 +69,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with Simulation.start(None, "--decrypt-share", "0", "--no-arrivals") as simulation:
         for name in arguments.providers:
+            tokens = Tokens()  # APNs counts new ones
             rounds = [
-                uvloop.run(measure(name, simulation, arguments.sends, arguments.in_flight))
+                uvloop.run(measure(name, simulation, tokens, arguments.sends, arguments.in_flight))
                 for _ in range(arguments.rounds)
             ]
             print(json.dumps(min(rounds, key=lambda one: one["cpu_us_per_send"])), flush=True)
 
 
-async def measure(name: str, simulation: Simulation, sends: int, in_flight: int) -> dict[str, object]:
+async def measure(
+    name: str, simulation: Simulation, tokens: Tokens, sends: int, in_flight: int
+) -> dict[str, object]:
     endpoints = Endpoints(
         apns_url=simulation.apns,
         apns_sandbox_url=simulation.apns_sandbox,
@@ -84,12 +88,14 @@ async def measure(name: str, simulation: Simulation, sends: int, in_flight: int)
         webpush_allowed_hosts=(simulation.webpush.removeprefix("https://"),),
     )
     provider = registry.load(endpoints)[name]
-    session = provider.open(credential(provider, simulation), Tokens())
+    session = provider.open(credential(provider, simulation), tokens)
     everyone = list(targets(name, simulation, sends))
     await drive(session, provider, everyone[:500], in_flight)
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    simulated = cpu_seconds(simulation.details["pid"])
     outcomes = await drive(session, provider, everyone, in_flight)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+    simulated = cpu_seconds(simulation.details["pid"]) - simulated
     await session.close()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
@@ -100,6 +106,7 @@ async def measure(name: str, simulation: Simulation, sends: int, in_flight: int)
         "accepted": outcomes[Outcome.ACCEPTED],
         "sends_per_s": round(sends / wall),
         "cpu_us_per_send": round(cpu / sends * 1e6, 1),
+        "simulator_us_per_send": round(simulated / sends * 1e6, 1),
     }
 
 
@@ -115,6 +122,11 @@ async def drive(
 
     await asyncio.gather(*[one_at_a_time() for _ in range(in_flight)])
     return outcomes
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def credential(provider: Provider, simulation: Simulation) -> Credential:

@@ -13,7 +13,6 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pyreqwest.http import HeaderMap
 
 from . import apns_payload, transport, verdict
 from .apns_payload import PUSH_TYPES, Options, Rendered
@@ -33,7 +32,7 @@ from .base import (
     Verdict,
 )
 from .bearer import Bearer, Refused
-from .transport import Answer, NoAnswer, NotSent, Transport
+from .transport import Answer, NoAnswer, NotSent, Prepared, Transport
 
 TOKEN_AGE = 50 * 60  # Apple: not younger than 20, not older than 60 minutes; stores renew it 5 minutes ahead
 SECOND_5XX_WAIT = 900.0  # Apple: after the first retry, 5xx may be tried again after 15 minutes
@@ -131,7 +130,7 @@ class ApnsSession(Session):
         # The key's own fingerprint is in the name: who only claims another's team and key id shares nothing.
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"apns:{self._team}:{self._key_id}:{fingerprint}", self._mint)
-        self._headers: dict[int, tuple[Rendered, Token, HeaderMap]] = {}
+        self._headers: dict[int, tuple[Rendered, Token, Prepared]] = {}
         self._updates_refused_at = 0.0
 
     async def warm_up(self) -> None:
@@ -215,7 +214,7 @@ class ApnsSession(Session):
         repeated = before and transport.RENEW_SECONDS < now - before < TOKEN_UPDATES_WAIT
         return judged._replace(retry_after=TOKEN_UPDATES_WAIT) if repeated else judged
 
-    def _prepared(self, rendered: Rendered, token: Token) -> HeaderMap:
+    def _prepared(self, rendered: Rendered, token: Token) -> Prepared:
         kept = self._headers.get(id(rendered))
         if kept is not None and kept[0] is rendered and kept[1] is token:
             return kept[2]

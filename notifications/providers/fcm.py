@@ -15,7 +15,6 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pyreqwest.http import HeaderMap
 
 from . import fcm_payload, transport, verdict
 from .base import (
@@ -35,7 +34,7 @@ from .base import (
 )
 from .bearer import Bearer, Refused
 from .fcm_payload import LIMIT, Options, Rendered
-from .transport import Answer, NoAnswer, NotSent, Transport
+from .transport import Answer, NoAnswer, NotSent, Prepared, Transport
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -114,11 +113,13 @@ class FcmSession(Session):
         self._transport = Transport(
             ca_file=endpoints.ca_file, timeout=endpoints.timeout, streams=STREAMS, connections=CONNECTIONS
         )
+        # Tokens come from another server, which may be an HTTP/1.1 one where the account names its own.
+        self._accounts = Transport(ca_file=endpoints.ca_file, timeout=endpoints.timeout, http2_only=False)
         self._origin = self._transport.origin(endpoints.fcm_url)
         self._path = f"/v1/projects/{self._account['project_id']}/messages:send"
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"fcm:{self._account['client_email']}:{fingerprint}", self._mint)
-        self._headers: tuple[Token, HeaderMap] | None = None
+        self._headers: tuple[Token, Prepared] | None = None
         self._proven: OrderedDict[bytes, None] = OrderedDict()  # payloads some device has accepted
 
     async def warm_up(self) -> None:
@@ -148,6 +149,7 @@ class FcmSession(Session):
     async def close(self) -> None:
         await self._bearer.close()
         await self._transport.close()
+        await self._accounts.close()
 
     async def _refusal(self, answer: Answer, rendered: Rendered, target: Target, token: Token) -> Result:
         error = verdict.json_object(answer.body).get("error")
@@ -170,7 +172,7 @@ class FcmSession(Session):
         if len(self._proven) > PROVEN:
             self._proven.popitem(last=False)
 
-    def _prepared(self, token: Token) -> HeaderMap:
+    def _prepared(self, token: Token) -> Prepared:
         if self._headers is None or self._headers[0] is not token:
             prepared = transport.headers(
                 {"authorization": f"Bearer {token.value}", "content-type": "application/json"}
@@ -185,7 +187,7 @@ class FcmSession(Session):
         body = urlencode(
             {"grant_type": GRANT, "assertion": assertion(self._account, self._key, now)}
         ).encode()
-        answer = await self._transport.origin(f"{url.scheme}://{url.netloc}").post(
+        answer = await self._accounts.origin(f"{url.scheme}://{url.netloc}").post(
             url.path or "/", transport.headers({"content-type": "application/x-www-form-urlencoded"}), body
         )
         said = verdict.json_object(answer.body)

@@ -1,49 +1,44 @@
-"""HTTP/2 for the providers, over pyreqwest: one attempt per call, two ways to fail.
+"""HTTPS for the providers: one attempt per call, two ways to fail.
 
-Nothing here knows what is sent. Redirects, proxies, cookies and decompression are off. The one thing
-below that repeats a request is reqwest's own answer to a REFUSED_STREAM or a GOAWAY above the last
-stream: at most twice, and only where HTTP/2 says the server has processed nothing (RFC 9113, 8.7).
-pyreqwest 0.15 has no switch for it; such a refusal that persists arrives here as `NotSent`.
+Nothing here knows what is sent. Two clients do the work: our own for vendors whose servers are known to speak
+HTTP/2 (`http2`, a third of the cost), pyreqwest for push services nobody here chose and whatever else may
+answer in HTTP/1.1 (`reqwest_origin`).
 """
 
 from __future__ import annotations
 
-import asyncio
+import ssl
 import time
-from collections.abc import Mapping
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from functools import cached_property
+from typing import Protocol
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
-from pyreqwest.http import HeaderMap
-from pyreqwest.request import RequestBuilder
-from pyreqwest.response import Response
+from .answer import BODY_LIMIT, IDLE_SECONDS, Answer, NoAnswer, NotSent, Prepared
+from .http2_origin import Http2Origin
+from .reqwest_origin import Clients, ReqwestOrigin
 
-BODY_LIMIT = 64 * 1024  # bytes of an answer that are kept
-IDLE_SECONDS = 300.0
+__all__ = ["BODY_LIMIT", "IDLE_SECONDS", "Answer", "NoAnswer", "NotSent", "Origin", "Prepared", "Transport"]
+
 ORIGINS = 512  # servers remembered at a time
 RENEW_SECONDS = 10.0  # renew() again within this is ignored: a storm of 503 must not become one of handshakes
 
-
-class NotSent(Exception):
-    """Nothing was processed: no route, no connection, no TLS, or the server refused the stream."""
+headers = Prepared  # parsed once, sent many times
 
 
-class NoAnswer(Exception):
-    """It may have been processed: a timeout, a reset or a lost connection after sending."""
+class Origin(Protocol):
+    """One server."""
 
+    def post(
+        self, path: str, headers: Prepared, body: bytes, extra: tuple[tuple[str, str], ...] = ()
+    ) -> Awaitable[Answer]:
+        """One POST. `extra`: headers of this request alone. Raises NotSent or NoAnswer, when awaited or before."""
+        ...
 
-class Answer(NamedTuple):
-    status: int
-    headers: HeaderMap  # names are matched without case
-    body: bytes  # at most BODY_LIMIT
+    def forget(self) -> None:
+        """Use new connections from now on."""
+        ...
 
-
-def headers(values: Mapping[str, str]) -> HeaderMap:
-    """Parsed once, sent many times."""
-    return HeaderMap(dict(values))
+    async def close(self) -> None: ...
 
 
 class Transport:
@@ -52,7 +47,8 @@ class Transport:
     streams: requests in flight on one connection before the next is opened.
     connections: most connections to one origin.
     http2_only: False lets TLS negotiate HTTP/1.1 (push services nobody here chose).
-    bounded: stop reading an answer at BODY_LIMIT instead of cutting it there (some 20 % dearer).
+    bounded: stop reading an answer at BODY_LIMIT instead of cutting it there (HTTP/2 always does; where
+    HTTP/1.1 is allowed it is some 20 % dearer).
     """
 
     def __init__(
@@ -66,199 +62,75 @@ class Transport:
         http2_only: bool = True,
         bounded: bool = False,
     ) -> None:
-        self._certificates = Path(ca_file).read_bytes() if ca_file else b""
-        self._timeout, self._connect_timeout = timeout, connect_timeout
-        self._http2_only = http2_only
-        self.streams, self.connections = streams, connections
-        self.exchange = _exchange_bounded if bounded else _exchange
-        self._clients: list[Client] = []
+        self._ca_file, self._timeout = ca_file, timeout
+        self._connect_timeout = min(connect_timeout, timeout)
+        self._http2_only, self._bounded = http2_only, bounded
+        self._streams, self._connections = streams, connections
         self._origins: dict[str, Origin] = {}
         self._renewed_at = 0.0
         self.closed = False
 
     def origin(self, url: str) -> Origin:
         """The server at `url` (scheme, host and port)."""
-        url = url.rstrip("/")
-        if url not in self._origins:
-            if len(self._origins) >= ORIGINS:
-                self._origins = {}  # requests in flight keep theirs
-            self._origins[url] = Origin(self, url)
-        return self._origins[url]
-
-    def client(self, index: int) -> Client:
-        """The client behind every origin's connection number `index`."""
-        while len(self._clients) <= index:
-            self._clients.append(self._build())
-        return self._clients[index]
+        origin = self._origins.get(url)
+        return self._make(url.rstrip("/")) if origin is None else origin
 
     def renew(self) -> None:
         """Use new connections from now on; requests in flight end on the old ones."""
         if time.monotonic() - self._renewed_at > RENEW_SECONDS:
             self._renewed_at = time.monotonic()
-            self._clients = []
+            if not self._http2_only:
+                self._clients.renew()
             for origin in self._origins.values():
                 origin.forget()
 
     async def close(self) -> None:
         """Requests in flight end in NoAnswer, later ones in NotSent. May be called twice."""
         self.closed = True
-        clients, self._clients = self._clients, []
-        self._origins.clear()
-        for client in clients:
-            await client.close()
+        origins, self._origins = self._origins, {}
+        for origin in origins.values():
+            await origin.close()
+        if not self._http2_only:
+            await self._clients.close()
 
-    def _build(self) -> Client:
-        builder = (
-            ClientBuilder()
-            .user_agent("carillon")
-            .no_proxy()
-            .follow_redirects(False)
-            .referer(False)
-            .default_cookie_store(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .timeout(timedelta(seconds=self._timeout))
-            .connect_timeout(timedelta(seconds=min(self._connect_timeout, self._timeout)))
-            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
-            .http2_keep_alive_interval(timedelta(seconds=60))
-            .http2_keep_alive_timeout(timedelta(seconds=10))
-            .http2_keep_alive_while_idle(True)
+    def _make(self, url: str) -> Origin:
+        if url in self._origins:
+            return self._origins[url]
+        if len(self._origins) >= ORIGINS:
+            for origin in self._origins.values():
+                origin.forget()  # requests in flight keep theirs
+            self._origins = {}
+        origin = self._origins[url] = (
+            self._http2(url) if self._http2_only else ReqwestOrigin(self._clients, url)
         )
-        if self._certificates:
-            builder = builder.add_root_certificate_pem(self._certificates)
-        return (builder.http2_prior_knowledge() if self._http2_only else builder.http2(True)).build()
+        return origin
 
+    def _http2(self, url: str) -> Http2Origin:
+        return Http2Origin(
+            url,
+            self._tls,
+            streams=self._streams,
+            connections=self._connections,
+            timeout=self._timeout,
+            connect_timeout=self._connect_timeout,
+        )
 
-class Origin:
-    """One server: as many connections as the load asks for, each opened by one request alone.
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()  # the system's authorities; certificates and names are checked
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        if self._ca_file:
+            context.load_verify_locations(self._ca_file)
+        return context
 
-    APNs allows a single stream until the first answer, and a burst on a cold pool would open a
-    connection for each request. So the first request goes ahead and the others wait for its answer.
-    """
-
-    def __init__(self, transport: Transport, url: str) -> None:
-        self.url = url
-        self._transport = transport
-        self._lines: list[_Line] = []
-        self._current = self._line()
-
-    async def post(
-        self, path: str, headers: HeaderMap, body: bytes, extra: tuple[tuple[str, str], ...] = ()
-    ) -> Answer:
-        """One POST. `extra`: headers of this request alone. Raises NotSent or NoAnswer."""
-        if self._transport.closed:
-            raise NotSent("closed")
-        line = self._current
-        if line.in_flight >= self._transport.streams:
-            line = self._current = self._line()
-        line.in_flight += 1
-        try:
-            while not line.is_open or time.monotonic() - line.answered_at > IDLE_SECONDS:
-                if line.opening is None:
-                    return await self._open(line, path, headers, body, extra)
-                await line.opened()
-            return await self._exchange(line, path, headers, body, extra)
-        finally:
-            line.in_flight -= 1
-
-    async def _open(self, line: _Line, *request: Any) -> Answer:
-        line.opening = opening = asyncio.get_running_loop().create_future()
-        why = ""
-        try:
-            answer = await self._exchange(line, *request)
-            line.is_open = True
-            return answer
-        except (NotSent, NoAnswer) as error:
-            why = str(error) or type(error).__name__
-            raise
-        finally:
-            line.opening = None
-            opening.set_result(why)
-
-    async def _exchange(
-        self, line: _Line, path: str, headers: HeaderMap, body: bytes, extra: tuple[tuple[str, str], ...]
-    ) -> Answer:
-        try:
-            builder = line.client.post(self.url + path).headers(headers).body_bytes(body)
-            for name, value in extra:
-                # "Sensitive" is HPACK's never-indexed: a value of one request must not push out the shared ones.
-                builder = builder.header(name, value, is_sensitive=True)
-            answer = await self._transport.exchange(builder)
-        except PyreqwestError as error:
-            raise line.failed(error) from None
-        line.answered_at = time.monotonic()
-        return answer
-
-    def _line(self) -> _Line:
-        """The least busy connection; a new one while all are full."""
-        line = min(self._lines, key=lambda line: line.in_flight, default=None)
-        if line is None or (
-            line.in_flight >= self._transport.streams and len(self._lines) < self._transport.connections
-        ):
-            line = _Line(self._transport.client(len(self._lines)))
-            self._lines.append(line)
-        return line
-
-    def forget(self) -> None:
-        self._lines = []
-        self._current = self._line()
-
-
-class _Line:
-    """One connection, as far as can be seen from here."""
-
-    __slots__ = ("answered_at", "client", "in_flight", "is_open", "opening")
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.in_flight = 0
-        self.is_open = False
-        self.opening: asyncio.Future[str] | None = None
-        self.answered_at = 0.0
-
-    async def opened(self) -> None:
-        """Wait for the request that opens the connection; its failure is the failure of all who wait."""
-        assert self.opening is not None
-        why = await asyncio.shield(self.opening)
-        if why:
-            raise NotSent(why)
-
-    def failed(self, error: PyreqwestError) -> NotSent | NoAnswer:
-        words = _causes(error)
-        if "timed out" not in words[-1] and "stream error" not in words[-1]:
-            self.is_open = False  # the connection went, not just this stream
-        kind = NotSent if any(sign in word for word in words for sign in _NOT_SENT) else NoAnswer
-        return kind(words[-1][:120])
-
-
-# What reqwest, hyper and h2 say when no server has seen the request.
-_NOT_SENT = (
-    "client error (Connect)",
-    "refused stream",
-    "connection error received",  # a GOAWAY, and this stream is above its last
-)
-
-
-def _causes(error: PyreqwestError) -> list[str]:
-    """The chain of causes, without the URL (it holds the device token)."""
-    details = getattr(error, "details", None) or {}
-    causes = [str(cause.get("message", "")) for cause in details.get("causes") or ()]
-    return [word for word in causes if " url " not in word and "://" not in word] or [type(error).__name__]
-
-
-async def _exchange(builder: RequestBuilder) -> Answer:
-    response: Response = await builder.build().send()
-    return Answer(response.status, response.headers, bytes(await response.bytes())[:BODY_LIMIT])
-
-
-async def _exchange_bounded(builder: RequestBuilder) -> Answer:
-    async with builder.build_streamed() as response:
-        body = b""
-        while len(body) < BODY_LIMIT:
-            chunk = await response.body_reader.read_chunk()
-            if chunk is None:
-                break
-            body += bytes(chunk)
-        return Answer(response.status, response.headers, body[:BODY_LIMIT])
+    @cached_property
+    def _clients(self) -> Clients:
+        return Clients(
+            ca_file=self._ca_file,
+            timeout=self._timeout,
+            connect_timeout=self._connect_timeout,
+            streams=self._streams,
+            connections=self._connections,
+            bounded=self._bounded,
+        )

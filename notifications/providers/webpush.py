@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from pyreqwest.http import HeaderMap
 
 from . import aes128gcm, transport, verdict, webpush_payload
 from .aes128gcm import BadKeys, b64, unb64
@@ -35,7 +34,7 @@ from .base import (
     Verdict,
 )
 from .push_services import BadEndpoint, PushServices
-from .transport import Answer, NoAnswer, NotSent, Origin, Transport
+from .transport import Answer, NoAnswer, NotSent, Origin, Prepared, Transport
 from .webpush_payload import Options, Rendered
 
 VAPID_SECONDS = 12 * 3600  # 24 h is the most a service takes, and clocks differ
@@ -185,10 +184,10 @@ class _Service:
 
     def __init__(self, url: str, origin: Origin) -> None:
         self.url, self.origin, self.host = url, origin, url.removeprefix("https://")
-        self._headers: dict[tuple[str, str], HeaderMap] = {}
+        self._headers: dict[tuple[str, str], Prepared] = {}
         self._signed_at = 0.0
 
-    def headers(self, session: WebPushSession, urgency: str, topic: str, now: float) -> HeaderMap:
+    def headers(self, session: WebPushSession, urgency: str, topic: str, now: float) -> Prepared:
         if abs(now - self._signed_at) > VAPID_RENEW or len(self._headers) > 256:
             self._headers, self._signed_at = {}, now
         kept = self._headers.get((urgency, topic))

@@ -121,7 +121,8 @@ async def test_goaways_lose_nothing(run, simulation):
     outcomes = Counter(result.outcome for result in results)
     accepted = simulation.stats()[run.name]["accepted"]
     assert outcomes[Outcome.ACCEPTED] <= accepted <= outcomes[Outcome.ACCEPTED] + outcomes[Outcome.UNCERTAIN]
-    assert outcomes[Outcome.ACCEPTED] > MANY / 2
+    assert outcomes[Outcome.ACCEPTED] >= 50, "the rest is to be tried again"
+    assert set(outcomes) <= {Outcome.ACCEPTED, Outcome.RETRY, Outcome.UNCERTAIN}
 
 
 async def test_a_stall_is_uncertain(providers, simulation):
