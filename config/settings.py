@@ -45,6 +45,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "config.cors.cors",
+    "config.shortcut.api",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -84,7 +85,9 @@ def _database(url: str) -> dict[str, object]:
         "HOST": parts.pop("host", ""),
         "PORT": str(parts.pop("port", "")),
         "CONN_MAX_AGE": None,
-        "CONN_HEALTH_CHECKS": True,
+        # A check would cost every request a round trip; without it a restarted database costs each
+        # connection one answer of 503.
+        "CONN_HEALTH_CHECKS": False,
         # Hot statements are planned once per connection; needs a session-pooling pgbouncer, or one
         # from 1.21 on with max_prepared_statements.
         "OPTIONS": {**parts, "prepare_threshold": 3, "server_side_binding": True},

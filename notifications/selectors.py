@@ -175,7 +175,7 @@ def reach(
     parameters: dict[str, Any]
     if kind:
         source = fan_out.LISTED_SUBSCRIBERS if kind == "subscribers" else fan_out.LISTED_DEVICES
-        parameters = {"addresses": audience[kind], "notifications": [None] * len(audience[kind])}
+        parameters = {**fan_out.listing([(None, address) for address in audience[kind]])}
     else:
         source, filters = fan_out.in_shard(audience)
         parameters = {**filters, "notification": None, "lower": 0, "upper": 2**63 - 1}

@@ -5,6 +5,7 @@ All or nothing per call, exactly once per idempotency key, whoever calls how oft
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -74,20 +75,21 @@ def fingerprint(body: Any) -> bytes:
 
 def notifications(drafts: Sequence[Draft], *, application_id: int, requested_by: str) -> list[Accepted]:
     """Store the drafts and answer in their order. Raises IdempotencyConflict; then nothing is stored."""
+    # Inside a caller's transaction the first try must not take that down with it.
     try:
-        return _accept(drafts, application_id=application_id, requested_by=requested_by)
+        with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
+            return _accept(drafts, application_id=application_id, requested_by=requested_by)
     except IntegrityError:
         # Another call with the same key committed between our look and our insert: now it is there.
         return _accept(drafts, application_id=application_id, requested_by=requested_by)
 
 
 def _accept(drafts: Sequence[Draft], *, application_id: int, requested_by: str) -> list[Accepted]:
-    with transaction.atomic():
-        known = _known(drafts, application_id)
-        fresh = [draft for draft in drafts if draft.idempotency_key not in known]
-        if fresh:
-            _store(fresh, application_id, requested_by)
+    known = _known(drafts, application_id)
+    fresh = [draft for draft in drafts if draft.idempotency_key not in known]
     now = timezone.now()
+    if fresh:
+        _store(fresh, now, application_id, requested_by)
     return [
         known.get(draft.idempotency_key) or Accepted(draft.id, draft.status(now), now, is_replay=False)
         for draft in drafts
@@ -115,14 +117,38 @@ def _known(drafts: Sequence[Draft], application_id: int) -> dict[str | None, Acc
     }
 
 
-def _store(drafts: Sequence[Draft], application_id: int, requested_by: str) -> None:
-    now = timezone.now()
-    resolved = _resolve_listed(
-        [draft for draft in drafts if draft.status(now) == Status.SENDING], application_id
+def _store(drafts: Sequence[Draft], now: datetime, application_id: int, requested_by: str) -> None:
+    """One statement per kind of audience and category. One kind, the usual case, needs no transaction around it."""
+    groups: dict[tuple[str | None, int], list[Draft]] = defaultdict(list)
+    for draft in drafts:
+        kind = draft.listed if draft.status(now) == Status.SENDING else None
+        groups[kind, draft.category.id].append(draft)
+    is_one_statement = len(groups) == 1 and all(kind for kind, _ in groups)
+    with contextlib.nullcontext() if is_one_statement else transaction.atomic():
+        for (kind, _), members in groups.items():
+            given = _given(members, now, application_id, requested_by)
+            if kind:
+                _store_listed(kind, members, given, application_id)
+            else:
+                _store_unresolved(members, given, now)
+
+
+def _store_listed(kind: str, drafts: Sequence[Draft], given: dict[str, Any], application_id: int) -> None:
+    resolved = fan_out.listed(
+        kind,
+        [(draft.id, address) for draft in drafts for address in draft.audience[kind]],
+        application_id=application_id,
+        category_id=drafts[0].category.id,
+        lane_kind=lanes.kind_of(category_kind=drafts[0].category.kind, is_mass=False),
+        also=f", stored AS ({_INSERT.format(counts=_COUNTED)})",
+        parameters=given,
     )
-    _insert(drafts, resolved.recipients, now, application_id, requested_by)
-    if resolved.lanes:
-        transaction.on_commit(lambda: wake.lanes(resolved.lanes))
+    transaction.on_commit(lambda: wake.lanes(resolved.lanes))
+
+
+def _store_unresolved(drafts: Sequence[Draft], given: dict[str, Any], now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT.format(counts=_NOT_COUNTED), given)
     for draft in drafts:
         if draft.status(now) == Status.FANNING_OUT:
             start(Notification.objects.get(id=draft.id))
@@ -149,65 +175,47 @@ def resolve(notification: Notification) -> fan_out.Resolved:
     )
 
 
-def _resolve_listed(drafts: Sequence[Draft], application_id: int) -> fan_out.Resolved:
-    groups: dict[tuple[str, int], list[Draft]] = defaultdict(list)
-    for draft in drafts:
-        assert draft.listed
-        groups[draft.listed, draft.category.id].append(draft)
-    recipients: dict[UUID, int] = {}
-    woken: set[str] = set()
-    for (kind, category_id), members in groups.items():
-        resolved = fan_out.listed(
-            kind,
-            [(draft.id, address) for draft in members for address in draft.audience[kind]],
-            application_id=application_id,
-            category_id=category_id,
-            lane_kind=lanes.kind_of(category_kind=members[0].category.kind, is_mass=False),
-        )
-        recipients |= resolved.recipients
-        woken |= resolved.lanes
-    return fan_out.Resolved(recipients, woken)
-
-
-_COLUMNS = """id uuid, category_id bigint, status text, content jsonb, audience jsonb, overrides jsonb,
-    priority text, collapse_key text, ttl_seconds int, send_at timestamptz, recipient_count bigint,
-    idempotency_key text, fingerprint bytea"""
-_NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
-_TYPES = ", ".join(f"%s::{column.split()[1]}[]" for column in _COLUMNS.split(","))
-_INSERT = f"""
-    INSERT INTO notifications_notification (application_id, requested_by, created_at, {_NAMES})
-    SELECT %s, %s, %s, {_NAMES} FROM unnest({_TYPES}) AS given ({_NAMES})
+_INSERT = """
+    INSERT INTO notifications_notification (id, application_id, category_id, status, content, audience, overrides,
+        priority, collapse_key, ttl_seconds, send_at, recipient_count, idempotency_key, fingerprint,
+        requested_by, created_at)
+    SELECT g.id, %(application)s, g.category_id, g.status, g.content, g.audience, g.overrides, g.priority,
+        g.collapse_key, g.ttl_seconds, g.send_at, coalesce(c.recipients, 0), g.idempotency_key,
+        decode(g.fingerprint, 'hex'), %(requested_by)s, %(now)s
+    FROM jsonb_to_recordset(%(given)s::jsonb) AS g (
+        id uuid, category_id bigint, status text, content jsonb, audience jsonb, overrides jsonb, priority text,
+        collapse_key text, ttl_seconds int, send_at timestamptz, idempotency_key text, fingerprint text
+    ) LEFT JOIN {counts} AS c (notification_id, recipients) ON c.notification_id = g.id
 """
+_COUNTED = "(SELECT notification_id, count(*) FROM judged GROUP BY 1)"
+_NOT_COUNTED = "(VALUES (NULL::uuid, 0))"
 
 
-def _insert(
-    drafts: Sequence[Draft],
-    recipients: dict[UUID, int],
-    now: datetime,
-    application_id: int,
-    requested_by: str,
-) -> None:
-    """One statement for any number of notifications: 1 row costs one plan, 1 000 rows no more."""
+def _given(drafts: Sequence[Draft], now: datetime, application_id: int, requested_by: str) -> dict[str, Any]:
+    """The parameters of _INSERT: one JSON value for any number of notifications."""
     rows = [
-        (
-            draft.id,
-            draft.category.id,
-            draft.status(now),
-            orjson.dumps(draft.content).decode(),
-            orjson.dumps(draft.audience).decode(),
-            orjson.dumps(draft.overrides).decode(),
-            draft.priority,
-            draft.collapse_key,
-            draft.ttl_seconds,
-            draft.send_at,
-            recipients.get(draft.id, 0),
-            draft.idempotency_key,
-            draft.fingerprint,
-        )
+        {
+            "id": draft.id,
+            "category_id": draft.category.id,
+            "status": draft.status(now),
+            "content": draft.content,
+            "audience": draft.audience,
+            "overrides": draft.overrides,
+            "priority": draft.priority,
+            "collapse_key": draft.collapse_key,
+            "ttl_seconds": draft.ttl_seconds,
+            "send_at": draft.send_at,
+            "idempotency_key": draft.idempotency_key,
+            "fingerprint": draft.fingerprint.hex() if draft.fingerprint else None,
+        }
         for draft in drafts
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [application_id, requested_by, now, *map(list, zip(*rows, strict=True))])
+    return {
+        "given": orjson.dumps(rows).decode(),
+        "application": application_id,
+        "requested_by": requested_by,
+        "now": now,
+    }
 
 
 DEFAULT_TTL = timedelta(days=3)

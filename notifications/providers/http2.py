@@ -114,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._opening = hpack_fields.opening(authority)
         self._timeout, self._tick_seconds = timeout, min(1.0, timeout / 20)
         self._loop = asyncio.get_running_loop()
+        self.greeted = self._loop.create_future()  # the peer's SETTINGS have come, or never will
         self._transport: asyncio.Transport
         self.streams: dict[int, Request] = {}
         self.limit = 0
@@ -132,7 +133,6 @@ class Connection(asyncio.Protocol):
         self._read = 0  # bytes of DATA not yet given back to the connection's window
         self._expected: int | None = SETTINGS  # no other frame may come next
         self._partial = 0, 0, b""  # stream, flags and start of HEADERS that wait for CONTINUATION
-        self._is_greeted = False
         self._decoder: Decoder | None = Decoder(
             hpack_fields.LIST_LIMIT
         )  # until our SETTINGS are acknowledged
@@ -197,8 +197,9 @@ class Connection(asyncio.Protocol):
         """GOAWAY and out; what is in flight fails."""
         if self.is_closed:
             return
+        is_greeted = self.greeted.done()
         self._shut(why)
-        if self._is_greeted and not self._transport.is_closing():
+        if is_greeted and not self._transport.is_closing():
             self._transport.write(_HEAD.pack(0, 8, GOAWAY, 0, 0) + struct.pack(">LL", 0, code))
         self._transport.close()
 
@@ -220,7 +221,6 @@ class Connection(asyncio.Protocol):
         self._frame(SETTINGS, 0, 0, _SETTINGS)
         self._frame(WINDOW_UPDATE, 0, 0, (WINDOW - 65_535).to_bytes(4, "big"))
         self._ticker = self._loop.call_later(self._tick_seconds, self._tick)
-        self._adjust()
 
     def data_received(self, data: bytes) -> None:
         if self.is_closed:
@@ -348,13 +348,15 @@ class Connection(asyncio.Protocol):
         if len(payload) % 6 or (flags & ACK and payload):
             raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
         if flags & ACK:
-            if not self._is_greeted:
+            if not self.greeted.done():
                 raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS expected")
             self._decoder = None
             return
         for name, value in _SETTING.iter_unpack(payload):
             self._set(name, value)
-        self._is_greeted, self._expected = True, None
+        self._expected = None
+        if not self.greeted.done():
+            self.greeted.set_result(None)
         self._frame(SETTINGS, ACK, 0, b"")
         self._adjust()
         self._send_blocked()
@@ -468,6 +470,8 @@ class Connection(asyncio.Protocol):
         self.is_closed = True
         if self._ticker is not None:
             self._ticker.cancel()
+        if not self.greeted.done():
+            self.greeted.set_result(None)
         self._out.clear()
         self._blocked.clear()
         streams, self.streams = self.streams, {}
@@ -476,7 +480,7 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self)
 
     def _adjust(self) -> None:
-        if not self.is_leaving:
+        if self.greeted.done() and not self.is_leaving:
             self.limit = min(self._most if self.is_proven else 1, self._peer_streams)
 
     def _changed(self) -> None:

@@ -168,6 +168,11 @@ class Http2Origin:
             ssl_handshake_timeout=self._connect_timeout,
             ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
         )
+        try:
+            await connection.greeted
+        except asyncio.CancelledError:
+            connection.abort("no SETTINGS in time")
+            raise
         return connection
 
     # Waiting.
