@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -124,9 +125,12 @@ class ApnsSession(Session):
         self._transport = Transport(
             ca_file=endpoints.ca_file, timeout=endpoints.timeout, streams=STREAMS, connections=CONNECTIONS
         )
-        self._hosts = {"production": endpoints.apns_url, "sandbox": endpoints.apns_sandbox_url}
-        if public.get("environment", "both") != "both":
-            self._hosts = {str(public["environment"]): self._hosts[str(public["environment"])]}
+        urls = {"production": endpoints.apns_url, "sandbox": endpoints.apns_sandbox_url}
+        served = str(public.get("environment", "both"))
+        self._hosts = {
+            name: self._transport.origin(url) for name, url in urls.items() if served in (name, "both")
+        }
+        self._ids = _apns_ids()
         # The key's own fingerprint is in the name: who only claims another's team and key id shares nothing.
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"apns:{self._team}:{self._key_id}:{fingerprint}", self._mint)
@@ -166,10 +170,10 @@ class ApnsSession(Session):
         return result
 
     async def _post(self, environment: str, rendered: Rendered, target: Target) -> Result:
-        apns_id = _apns_id()
+        apns_id = next(self._ids)
         try:
-            token = await self._bearer.get()
-            answer = await self._transport.origin(self._hosts[environment]).post(
+            token = self._bearer.current() or await self._bearer.get()
+            answer = await self._hosts[environment].post(
                 "/3/device/" + target.token,
                 self._prepared(rendered, token),
                 rendered.body,
@@ -247,15 +251,16 @@ def request_headers(rendered: Rendered, bundle_id: str, bearer: str) -> dict[str
     return headers
 
 
-def _apns_id() -> str:
-    """A random UUID, lower case: it only has to be told apart from others, so no system call for it."""
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+def _apns_ids() -> Iterator[str]:
+    """UUIDs, lower case. They only have to be told apart, so the random part is drawn once and then counted on."""
+    digits, first = f"{random.getrandbits(80):020x}", random.getrandbits(47)
+    start = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-"
+    for number in itertools.count(first):
+        yield f"{start}{number:012x}"
 
 
-def _is_token(token: str) -> bool:
-    """Hexadecimal; Apple sets no length. It becomes part of the path, so nothing else may pass."""
-    return 0 < len(token) <= 400 and token.isalnum() and not token.strip("0123456789abcdefABCDEF")
+# Apple sets no length. It becomes part of the path, so nothing else may pass.
+_is_token = re.compile("[0-9a-fA-F]{1,400}").fullmatch
 
 
 def _milliseconds(value: Any, answer: Answer) -> float | None:

@@ -36,14 +36,21 @@ class Bearer:
         self._task: asyncio.Task[Token] | None = None
         self._refused: Refused | None = None
 
-    async def get(self) -> Token:
-        """The current token. Waits only when there is none; a due one is replaced behind the senders."""
+    def current(self) -> Token | None:
+        """The token, if there is one; a due one is replaced behind the senders."""
         now, token = time.time(), self._token
-        if token is not None and now < token.expires_at:
-            if now >= self._ask_at and self._task is None:
-                self._fetch()
+        if token is None or now >= token.expires_at:
+            return None
+        if now >= self._ask_at and self._task is None:
+            self._fetch()
+        return token
+
+    async def get(self) -> Token:
+        """The token. Waits only when there is none."""
+        token = self.current()
+        if token is not None:
             return token
-        if self._refused is not None and now < self._ask_at:
+        if self._refused is not None and time.time() < self._ask_at:
             raise Refused(self._refused.verdict, self._refused.detail)
         return await asyncio.shield(self._task or self._fetch())
 

@@ -131,7 +131,7 @@ class FcmSession(Session):
         if not address:
             return verdict.result(verdict.MALFORMED, target)
         try:
-            token = await self._bearer.get()
+            token = self._bearer.current() or await self._bearer.get()
             body = fcm_payload.body(rendered, address, time.time())
             answer = await self._origin.post(self._path, self._prepared(token), body)
         except Refused as refused:
