@@ -17,7 +17,11 @@ def main() -> int:
     report.line("machine", **report.machine())
     with (
         tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder,
-        running(Path(folder), simulator_options=("--decrypt-share", "0.05"), processes=("web", "background", "clock")) as stack,
+        running(
+            Path(folder),
+            simulator_options=("--decrypt-share", "0.05"),
+            processes=("web", "background", "clock"),
+        ) as stack,
     ):
         application = stack.create_application("Bench")
         key = application["server_key"]

@@ -181,7 +181,7 @@ WEBPUSH_ALLOWED_HOSTS = ENV.webpush_allowed_hosts
 SENDER_BUDGET = 500
 # Of which one lane may hold this share, so that a stalled provider cannot hold the process.
 SENDER_LANE_SHARE = 0.6
-BATCH_SIZE = 100
+BATCH_SIZE = 150
 # Longer than any provider's timeout: a live sender never loses a batch to the reaper.
 LEASE_SECONDS = 60
 SHARD_SIZE = 250_000

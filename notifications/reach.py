@@ -1,4 +1,4 @@
-"""How many of a mass audience would be sent to, and why not all: the fan-out's own policy, only counted."""
+"""How many of an audience would be sent to, and why not all: the fan-out's own policy, only counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 
 from notifications import lanes
-from notifications.pipeline import policy
+from notifications.pipeline import fan_out, policy
 from tenants import selectors as tenants
 
 # An exact count of 1 M devices takes 0.7 s on one backend. What takes longer than this is estimated from a sample.
@@ -18,16 +18,9 @@ PATIENCE = "4s"
 SAMPLE_PERCENT = 1
 
 COUNT = f"""
-    WITH judged AS (
-        SELECT d.platform, d.subscriber_id, {policy.SUPPRESSED_BECAUSE} AS reason
-        FROM devices_device d {{sample}}
-        {policy.JOIN_CONSENT}
-        LEFT JOIN devices_subscriber s ON s.id = d.subscriber_id AND %(attribute)s::text IS NOT NULL
-        WHERE d.application_id = %(application)s AND d.retired_at IS NULL
-            AND (%(platforms)s::text[] IS NULL OR d.platform = ANY (%(platforms)s))
-            AND (%(attribute)s::text IS NULL OR s.attributes ->> %(attribute)s = %(value)s)
-    )
-    SELECT platform, reason, count(*) FROM judged GROUP BY platform, reason
+    SELECT d.platform, coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason, count(*)
+    FROM ({{audience}}) AS d {policy.JOIN_CONSENT}
+    GROUP BY 1, 2
 """
 
 
@@ -47,26 +40,29 @@ class Reach:
 
 
 def of(audience: Mapping[str, Any], *, application_id: int, category_id: int) -> Reach:
-    """Reach of a mass audience ({"all": true, "platforms"?, "attribute"?}) right now."""
-    attribute = audience.get("attribute") or {}
-    parameters = {
-        "application": application_id,
-        "category": category_id,
-        "platforms": audience.get("platforms"),
-        "attribute": attribute.get("name"),
-        "value": attribute.get("value"),
-    }
+    """Reach of an audience, listed or mass, right now. Reads only."""
+    scope = {"application": application_id, "category": category_id}
     try:
-        return _reach(_counted(COUNT.format(sample=""), parameters), application_id, factor=1)
+        return _reach(_counted(*_source(audience), scope), application_id, factor=1)
     except OperationalError:  # the statement was cancelled: too many devices to count while somebody waits
-        sampled = COUNT.format(sample=f"TABLESAMPLE SYSTEM ({SAMPLE_PERCENT})")
-        return _reach(_counted(sampled, parameters), application_id, factor=100 // SAMPLE_PERCENT)
+        sampled = _source(audience, sample=f"TABLESAMPLE SYSTEM ({SAMPLE_PERCENT})")
+        return _reach(_counted(*sampled, scope), application_id, factor=100 // SAMPLE_PERCENT)
 
 
-def _counted(sql: str, parameters: dict[str, Any]) -> list[tuple[str, str | None, int]]:
+def _source(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dict[str, Any]]:
+    for kind, listed in (("subscribers", fan_out.LISTED_SUBSCRIBERS), ("devices", fan_out.LISTED_DEVICES)):
+        if kind in audience:
+            return listed, {**fan_out.listing([(None, address) for address in audience[kind]])}
+    source, filters = fan_out.in_shard(audience, sample=sample)
+    return source, {**filters, "notification": None, "lower": 0, "upper": 2**63 - 1}
+
+
+def _counted(
+    source: str, filters: dict[str, Any], scope: dict[str, int]
+) -> list[tuple[str, str | None, int]]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{PATIENCE}'")
-        cursor.execute(sql, parameters)
+        cursor.execute(COUNT.format(audience=source), {**filters, **scope})
         rows = cursor.fetchall()
         cursor.execute("SET LOCAL statement_timeout = DEFAULT")  # the caller's transaction may go on
     return rows

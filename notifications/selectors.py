@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 
 from devices.models import Category, Device, Subscriber
 from notifications.models import Batch, Delivery, Notification
-from notifications.pipeline import fan_out, policy
 from tenants.selectors import remembered
 
 Outcome = Delivery.Outcome
@@ -158,30 +157,3 @@ def explanation(notification: Notification, subscriber: Subscriber) -> dict[str,
             if device in devices
         ],
     }
-
-
-REACH = f"""
-    SELECT d.platform, coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) AS reason, count(*)
-    FROM ({{audience}}) AS d {policy.JOIN_CONSENT}
-    GROUP BY 1, 2
-"""
-
-
-def reach(
-    application_id: int, category_id: int, audience: Mapping[str, Any]
-) -> list[tuple[str, str | None, int]]:
-    """(platform, why not or None, devices) of an audience as it stands now. Reads only."""
-    kind = next((kind for kind in ("subscribers", "devices") if kind in audience), None)
-    parameters: dict[str, Any]
-    if kind:
-        source = fan_out.LISTED_SUBSCRIBERS if kind == "subscribers" else fan_out.LISTED_DEVICES
-        parameters = {**fan_out.listing([(None, address) for address in audience[kind]])}
-    else:
-        source, filters = fan_out.in_shard(audience)
-        parameters = {**filters, "notification": None, "lower": 0, "upper": 2**63 - 1}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            REACH.format(audience=source),
-            {**parameters, "application": application_id, "category": category_id},
-        )
-        return cursor.fetchall()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.problems import InvalidField
 from devices.models import Subscriber
-from notifications import lanes, selectors
+from notifications import lanes, reach, selectors
 from notifications.models import Notification
 from notifications.pipeline import cancel as cancel_step
 from notifications.pipeline import render
@@ -62,22 +62,16 @@ def accept_each(
 
 def dry_run(draft: Draft, *, application_id: int) -> dict[str, Any]:
     """Who would get it if it were sent now; writes nothing."""
-    rows = selectors.reach(application_id, draft.category.id, draft.audience)
-    suppressed: dict[str, int] = {}
-    by_platform: dict[str, int] = {}
-    for platform, reason, count in rows:
-        counts, name = (suppressed, reason) if reason else (by_platform, platform)
-        counts[name] = counts.get(name, 0) + count
+    found = reach.of(draft.audience, application_id=application_id, category_id=draft.category.id)
     by_provider: dict[str, int] = {}
-    for platform, count in by_platform.items():
+    for platform, count in found.platforms.items():
         provider = lanes.PROVIDER_OF_PLATFORM[platform]
         by_provider[provider] = by_provider.get(provider, 0) + count
-    reachable = sum(by_platform.values())
     return {
         "dry_run": True,
-        "recipients": reachable + sum(suppressed.values()),
-        "reachable": reachable,
-        "suppressed": suppressed,
+        "recipients": found.devices,
+        "reachable": found.reachable,
+        "suppressed": dict(found.held_back),
         "providers": by_provider,
     }
 

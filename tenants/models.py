@@ -77,7 +77,9 @@ class Credential(models.Model):
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="credentials")
     provider = models.CharField(max_length=16, choices=Provider)
     name = models.CharField(max_length=120, blank=True)
-    public = models.JSONField(default=dict, help_text="Settings that are no secret: key id, team, bundle, project.")
+    public = models.JSONField(
+        default=dict, help_text="Settings that are no secret: key id, team, bundle, project."
+    )
     secret = EncryptedTextField(blank=True)
     is_active = models.BooleanField(default=True)
     blocked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -96,5 +98,3 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"{self.get_provider_display()} #{self.pk}"
-
-

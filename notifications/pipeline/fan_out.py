@@ -195,14 +195,17 @@ def _resolve_shard(row: Shard) -> Resolved:
     )
 
 
-def in_shard(audience: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?}."""
-    joins, filters, parameters = "", "", {}
+def in_shard(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dict[str, Any]]:
+    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?}.
+
+    sample: a TABLESAMPLE clause, to estimate rather than count.
+    """
+    joins, filters, parameters = sample, "", {}
     if platforms := audience.get("platforms"):
         filters += " AND d.platform = ANY (%(platforms)s)"
         parameters["platforms"] = platforms
     if attribute := audience.get("attribute"):
-        joins = "JOIN devices_subscriber s ON s.id = d.subscriber_id"
+        joins += " JOIN devices_subscriber s ON s.id = d.subscriber_id"
         filters += " AND s.attributes ->> %(attribute)s::text = %(value)s::text"
         parameters |= {"attribute": attribute["name"], "value": str(attribute["value"])}
     return IN_SHARD.format(joins=joins, filters=filters), parameters

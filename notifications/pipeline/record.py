@@ -70,10 +70,11 @@ TALLY = """
     ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
 """
 
+# Seen since: its app has registered the token again, so the verdict is about the past.
 RETIRE = """
     UPDATE devices_device d SET retired_at = now(), retired_reason = g.reason
     FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
-    WHERE d.id = g.id AND d.retired_at IS NULL AND d.registered_at < g.before
+    WHERE d.id = g.id AND d.retired_at IS NULL AND d.last_seen_at < g.before
 """
 
 LEARN_ENVIRONMENT = """

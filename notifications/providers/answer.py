@@ -23,12 +23,12 @@ class NoAnswer(Exception):
     """It may have been processed: a timeout, a reset or a lost connection after sending."""
 
 
-class Prepared:
+class Prepared(hpack_fields.Prepared):
     """A request's headers, encoded once and sent many times. Raises ValueError for what no header may hold."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__({**values, "user-agent": AGENT})
         self._values = dict(values)
-        self.block = hpack_fields.block({**values, "user-agent": AGENT})
 
     @cached_property
     def map(self) -> HeaderMap:

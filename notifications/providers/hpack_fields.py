@@ -1,7 +1,8 @@
-"""HPACK (RFC 7541) without memory: requests that leave the peer's table alone, answers read on demand.
+"""HPACK (RFC 7541) for one kind of request and its answers.
 
-We announce a table of no bytes, so once the peer has acknowledged that, every block stands by itself.
-`hpack` decodes; here is only what tells, in a microsecond, that a block needs no decoding yet.
+Requests: headers that many requests share are put into the peer's table once; all others are literals.
+Answers: we announce a table of no bytes, so once the peer has acknowledged that, every block stands by
+itself. `hpack` decodes; here is only what tells, in a microsecond, that a block needs no decoding yet.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from hpack.table import HeaderTable
 LIST_LIMIT = 64 * 1024  # bytes of an answer's headers
 KEPT = 10_000
 SECRET = frozenset({"authorization"})  # never indexed, by no intermediary either
+OF_A_MESSAGE = frozenset({"apns-expiration", "apns-collapse-id"})  # would fill the table with what is over
+PREPARED_LIMIT = 12_000  # bytes: with path and the rest they fit in one frame
+TABLE_SIZE = 4096  # what a peer's decoder starts with
 
 _INDEX = {name.decode(): index for index, (name, _) in reversed([*enumerate(HeaderTable.STATIC_TABLE, 1)])}
 _STATUS = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
@@ -75,17 +79,67 @@ CONTENT_LENGTH = _Kept[int](lambda size: literal("content-length", str(size)))
 OWN = _Kept[str](lambda text: name(text, secret=True))  # the start of a header that differs in each request
 
 
-def opening(authority: str) -> bytes:
-    """The start of every POST; its path, encoded with PATH, comes next."""
-    return b"\x83\x87" + literal(":authority", authority)  # POST, https
+class Prepared:
+    """A request's headers, encoded once and sent many times. Raises ValueError for what no header may hold."""
+
+    __slots__ = ("block", "key", "shared")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        for key, value in headers.items():
+            if not _NAME.fullmatch(key) or not _VALUE.fullmatch(value):
+                raise ValueError(f"not a header: {key}")
+        own = {key: value for key, value in headers.items() if key in SECRET or key in OF_A_MESSAGE}
+        self.shared = tuple(pair for pair in headers.items() if pair[0] not in own)
+        self.key = b"".join(literal(*pair) for pair in self.shared)  # names `shared`; its hash is kept
+        self.block = b"".join(literal(*pair) for pair in own.items())
+        if len(self.key) + len(self.block) > PREPARED_LIMIT:
+            raise ValueError("headers too long")
 
 
-def block(headers: Mapping[str, str]) -> bytes:
-    """Headers encoded once for many requests. Raises ValueError for what no header may hold."""
-    for key, value in headers.items():
-        if not _NAME.fullmatch(key) or not _VALUE.fullmatch(value):
-            raise ValueError(f"not a header: {key}")
-    return b"".join(literal(key, value) for key, value in headers.items())
+class Table:
+    """What the peer's decoder remembers of us: filled once, never so far that an entry would leave it."""
+
+    def __init__(self, authority: str) -> None:
+        self._authority = (":authority", authority)
+        self._entries: dict[tuple[str, str], int] = {}  # in the order they were added
+        self._room = TABLE_SIZE
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def encode(self, headers: Prepared) -> tuple[bytes, bytes]:
+        """What comes before the path, and the shared headers after it. What it returns must be sent."""
+        known = self._known.get(headers.key)
+        if known is not None:
+            return known
+        before = len(self._entries)
+        now = self._both(headers)
+        if len(self._entries) > before:  # every older entry has moved on
+            self._known.clear()
+        if len(self._known) < KEPT:
+            self._known[headers.key] = self._both(headers)
+        return now
+
+    def give_up(self) -> bytes:
+        """The peer wants a smaller table: have none. What the next block must begin with."""
+        self._entries.clear()
+        self._known.clear()
+        self._room = 0
+        return b"\x20"
+
+    def _both(self, headers: Prepared) -> tuple[bytes, bytes]:
+        opening = b"\x83\x87" + self._field(*self._authority)  # POST, https
+        return opening, b"".join([self._field(*pair) for pair in headers.shared])
+
+    def _field(self, key: str, value: str) -> bytes:
+        number, size = self._entries.get((key, value)), len(key) + len(value) + 32
+        if number is not None:
+            return integer(61 + len(self._entries) - number, 7, 0x80)
+        if size > self._room:
+            return literal(key, value)
+        self._entries[key, value] = len(self._entries)
+        self._room -= size
+        index = _INDEX.get(key, 0)
+        start = integer(index, 6, 0x40) + (b"" if index else integer(len(key), 7) + key.encode("ascii"))
+        return start + integer(len(value), 7) + value.encode("ascii")
 
 
 class Headers:

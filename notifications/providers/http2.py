@@ -19,7 +19,7 @@ from hpack import Decoder
 
 from . import hpack_fields
 from .answer import BODY_LIMIT, IDLE_SECONDS, Answer, NoAnswer, NotSent
-from .hpack_fields import CONTENT_LENGTH, LENGTH, OWN, PATH, BadBlock, Headers
+from .hpack_fields import CONTENT_LENGTH, LENGTH, OWN, PATH, BadBlock, Headers, Prepared
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
@@ -36,7 +36,6 @@ WINDOW_LIMIT = (1 << 31) - 1
 LAST_STREAM = (1 << 31) - 1
 WINDOW = 1 << 24  # ours, for a whole connection; half of it read is given back
 STREAM_WINDOW = 1 << 20  # more than the part of a body that is ever read
-TABLE_SIZE = 4096  # what a peer's HPACK decoder starts with
 
 PING_AFTER = 60.0  # seconds without a word from the server
 PING_WITHIN = 10.0
@@ -89,7 +88,7 @@ class Request(asyncio.Future[Answer]):
     __slots__ = ("body", "connection", "deadline", "fields", "number", "parts", "status", "unsent", "window")
 
     deadline: float  # on the monotonic clock
-    parts: tuple[str, bytes, bytes, tuple[tuple[str, str], ...]]  # while it waits for a connection
+    parts: tuple[str, Prepared, bytes, tuple[tuple[str, str], ...]]  # while it waits for a connection
     connection: Connection
     number: int  # of its stream
     status: int  # 0 until the answer's headers have come
@@ -111,7 +110,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, authority: str, streams: int, timeout: float) -> None:
         self._owner, self._most = owner, streams
-        self._opening = hpack_fields.opening(authority)
+        self._table = hpack_fields.Table(authority)
         self._timeout, self._tick_seconds = timeout, min(1.0, timeout / 20)
         self._loop = asyncio.get_running_loop()
         self.greeted = self._loop.create_future()  # the peer's SETTINGS have come, or never will
@@ -140,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._pinged_at = 0.0
         # What goes out.
         self._out: list[bytes] = []
-        self._is_flushing = self._is_paused = self._is_table_empty = False
+        self._is_flushing = self._is_paused = self._has_no_table = False
         self._resize = b""  # opens the next header block
         self._ticker: asyncio.TimerHandle | None = None
         self._take = (
@@ -151,18 +150,17 @@ class Connection(asyncio.Protocol):
     # The requests.
 
     def send(
-        self, request: Request, path: str, block: bytes, body: bytes, own: tuple[tuple[str, str], ...]
+        self, request: Request, path: str, headers: Prepared, body: bytes, own: tuple[tuple[str, str], ...]
     ) -> None:
         """Give the request a stream. Only where `limit` allows one."""
-        fields = self._opening + PATH[len(path)] + path.encode("ascii") + block + CONTENT_LENGTH[len(body)]
+        opening, shared = self._table.encode(headers)
+        fields = opening + PATH[len(path)] + path.encode("ascii") + shared + headers.block
+        fields += CONTENT_LENGTH[len(body)]
         for name, value in own:
             fields += OWN[name] + LENGTH[len(value)] + value.encode("ascii")
         if self._resize:
             fields, self._resize = self._resize + fields, b""
         size, length = len(fields), len(body)
-        if size > FRAME_LIMIT:
-            request.set_exception(NotSent("headers too long"))
-            return
         number = self._next
         self._next = number + 2
         request.connection, request.number, request.status, request.body = self, number, 0, b""
@@ -376,10 +374,9 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(PROTOCOL_ERROR, "frame size out of bounds")
         elif name == ENABLE_PUSH and value:
             raise ConnectionFault(PROTOCOL_ERROR, "servers do not take pushes")
-        elif name == HEADER_TABLE_SIZE and value < TABLE_SIZE and not self._is_table_empty:
-            # We use no table, but a smaller one has to be acknowledged in the next block.
-            self._is_table_empty = True
-            self._resize = b"\x20"
+        elif name == HEADER_TABLE_SIZE and value < hpack_fields.TABLE_SIZE and not self._has_no_table:
+            self._has_no_table = True
+            self._resize = self._table.give_up()
 
     def _on_push(self, flags: int, number: int, payload: bytes) -> None:
         raise ConnectionFault(PROTOCOL_ERROR, "pushes were refused")

@@ -58,11 +58,11 @@ class Http2Origin:
         request.deadline = time.monotonic() + self._timeout
         connection = self._current
         if connection is not None and len(connection.streams) < connection.limit and not self.waiting:
-            connection.send(request, path, headers.block, body, extra)
+            connection.send(request, path, headers, body, extra)
             return request
         if self._is_closed:
             raise NotSent("closed")
-        request.parts = path, headers.block, body, extra
+        request.parts = path, headers, body, extra
         self.waiting.append(request)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._timeout / 20, self._sweep)

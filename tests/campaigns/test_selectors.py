@@ -84,10 +84,10 @@ def test_reach_that_takes_too_long_is_estimated(shop: Tenant, monkeypatch: Any, 
     monkeypatch.setattr(reach, "SAMPLE_PERCENT", 100)
     sampled = reach._counted
 
-    def patient(sql: str, parameters: dict[str, Any]) -> Any:
-        if "TABLESAMPLE" in sql:
+    def patient(source: str, filters: dict[str, Any], scope: dict[str, int]) -> Any:
+        if "TABLESAMPLE" in source:
             monkeypatch.setattr(reach, "PATIENCE", "5s")
-        return sampled(sql, parameters)
+        return sampled(source, filters, scope)
 
     monkeypatch.setattr(reach, "_counted", patient)
     category = shop.application.categories.get(slug="critical")

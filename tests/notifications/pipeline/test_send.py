@@ -63,7 +63,7 @@ def test_an_unregistered_token_retires_the_device(pipeline: Pipeline, make_devic
 def test_a_verdict_older_than_the_registration_does_not_retire(pipeline: Pipeline, make_device: Make) -> None:
     device = make_device(pipeline.tenant, "mia")
 
-    Device.objects.filter(id=device.id).update(registered_at=timezone.now() + timedelta(seconds=30))
+    Device.objects.filter(id=device.id).update(last_seen_at=timezone.now() + timedelta(seconds=30))
     pipeline.provider.default = Verdict(Outcome.UNREGISTERED, "unregistered")
     pipeline.accept({"subscribers": ["mia"]})
     pipeline.send()

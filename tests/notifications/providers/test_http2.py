@@ -90,7 +90,7 @@ class TestWhatWeSay:
         line.answer((await line.asked()).stream)
         await sent
 
-    async def test_a_request_leaves_the_peers_table_alone(self, client, peer):
+    async def test_the_headers_of_a_request(self, client, peer):
         sent = post(client, peer, b'{"aps":{}}')
         line = await peer.accept()
         asked = await line.asked()
@@ -101,24 +101,57 @@ class TestWhatWeSay:
             (":scheme", "https"),
             (":authority", peer.url.removeprefix("https://")),
             (":path", PATH),
-            ("authorization", "bearer abc"),
             ("apns-topic", "com.example.app"),
             ("user-agent", "carillon"),
+            ("authorization", "bearer abc"),
             ("content-length", "10"),
             ("apns-id", "ef" * 18),
         ]
         assert asked.body == b'{"aps":{}}'
         secret = {pair[0] for pair in asked.headers if isinstance(pair, NeverIndexedHeaderTuple)}
         assert secret == {":path", "authorization", "apns-id"}
-        assert not line.decoder.header_table.dynamic_entries
+
+    async def test_the_peers_table_holds_what_requests_share_and_no_more(self, client, peer):
+        line = await opened(client, peer)
+        origin, connection = client.origin(peer.url), client.origin(peer.url)._current
+        every = [
+            {"authorization": f"bearer {n}", "apns-topic": f"com.example.{n % 3}", "apns-expiration": str(n)}
+            for n in range(9)
+        ]
+        for values in every:
+            sent = asyncio.ensure_future(origin.post(PATH, transport.headers(values), b"{}"))
+            asked = await line.asked()
+            assert values.items() <= {tuple(pair) for pair in asked.headers}
+            line.answer(asked.stream)
+            await sent
+        table = line.decoder.header_table
+        names = sorted(name for name, _ in table.dynamic_entries)
+        assert names == [b":authority", *[b"apns-topic"] * 4, b"user-agent"]
+        assert table._current_size == 4_096 - connection._table._room
+
+    async def test_a_full_table_loses_nothing(self, client, peer):
+        line = await opened(client, peer)
+        origin = client.origin(peer.url)
+        every = [{"apns-topic": f"com.example.{n % 60}.{'x' * 80}"} for n in range(150)]
+        for values in every:
+            sent = asyncio.ensure_future(origin.post(PATH, transport.headers(values), b"{}"))
+            asked = await line.asked()
+            assert values.items() <= {tuple(pair) for pair in asked.headers}
+            line.answer(asked.stream)
+            await sent
+        table = line.decoder.header_table
+        assert table._current_size <= 4_096
+        assert (b"user-agent", b"carillon") in table.dynamic_entries, "the first are still there"
 
     async def test_a_smaller_table_is_acknowledged_in_the_next_block(self, client, peer):
-        line = await opened(client, peer, {frames.HEADER_TABLE_SIZE: 0})
-        line.decoder.max_allowed_table_size = 0
-        for _ in range(2):
+        line = await opened(client, peer)
+        await line.say(frames.settings({frames.HEADER_TABLE_SIZE: 100}))
+        line.decoder.max_allowed_table_size = 100
+        for _ in range(3):
             sent = post(client, peer)
             line.answer((await line.asked()).stream)
             assert (await sent).status == 200
+        assert not line.decoder.header_table.dynamic_entries
 
     async def test_requests_of_one_turn_leave_together(self, client, peer):
         line = await opened(client, peer)
@@ -134,14 +167,9 @@ class TestWhatWeSay:
         with pytest.raises(ValueError, match="apns-topic"):
             transport.headers({"apns-topic": value})
 
-    async def test_a_header_too_long_for_a_frame_is_not_sent(self, client, peer):
-        line = await opened(client, peer)
-        long = transport.headers({"authorization": "x" * 17_000})
-        with pytest.raises(NotSent):
-            await client.origin(peer.url).post(PATH, long, b"{}")
-        sent = post(client, peer)
-        line.answer((await line.asked()).stream)
-        assert (await sent).status == 200
+    def test_headers_too_long_for_a_frame(self):
+        with pytest.raises(ValueError, match="too long"):
+            transport.headers({"authorization": "x" * 17_000})
 
 
 class TestSettings:
