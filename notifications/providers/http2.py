@@ -35,6 +35,7 @@ FRAME_LIMIT = 16_384  # ours, and the least a peer must take
 WINDOW_LIMIT = (1 << 31) - 1
 LAST_STREAM = (1 << 31) - 1
 WINDOW = 1 << 24  # ours, for a whole connection; half of it read is given back
+UNREAD_LIMIT = 50_000  # frames kept for a server that asks but does not read
 STREAM_WINDOW = 1 << 20  # more than the part of a body that is ever read
 
 PING_AFTER = 60.0  # seconds without a word from the server
@@ -234,6 +235,8 @@ class Connection(asyncio.Protocol):
         if self._read > WINDOW // 2:
             self._frame(WINDOW_UPDATE, 0, 0, self._read.to_bytes(4, "big"))
             self._read = 0
+        if self._is_paused and len(self._out) > UNREAD_LIMIT:
+            self.abort("the server does not read")
         if self._owner.waiting or self.is_leaving:
             self._changed()
 

@@ -181,6 +181,7 @@ class Http2Origin:
         now = time.monotonic()
         while self.waiting and self.waiting[0].deadline <= now:
             self._refuse(self.waiting.popleft(), "no stream came free")
+        self.pump()
         self._sweeper = self._loop.call_later(self._timeout / 20, self._sweep) if self.waiting else None
 
     def _fail_waiting(self, why: str) -> None:

@@ -71,7 +71,7 @@ class Transport:
         self.closed = False
 
     def origin(self, url: str) -> Origin:
-        """The server at `url` (scheme, host and port)."""
+        """The server at `url` (scheme, host and port). Raises NotSent once closed."""
         origin = self._origins.get(url)
         return self._make(url.rstrip("/")) if origin is None else origin
 
@@ -94,6 +94,8 @@ class Transport:
             await self._clients.close()
 
     def _make(self, url: str) -> Origin:
+        if self.closed:
+            raise NotSent("closed")
         if url in self._origins:
             return self._origins[url]
         if len(self._origins) >= ORIGINS:

@@ -717,6 +717,18 @@ class TestEnds:
         assert {answer.status for answer in await asyncio.gather(*sent)} == {200}
         await client.close()
 
+    async def test_a_server_that_asks_and_does_not_read_is_left(self, client, peer, monkeypatch):
+        monkeypatch.setattr(http2, "UNREAD_LIMIT", 100)
+        line = await opened(client, peer, WINDOWS)
+        await line.say(frame(WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")))
+        line.transport.pause_reading()
+        sent = post(client, peer, b"x" * 16_000_000)
+        connection = client.origin(peer.url)._current
+        while not connection.is_closed:
+            line.write(frame(PING, 0, 0, b"12345678") * 100)
+            await asyncio.sleep(0.01)
+        assert isinstance(await failure(sent), NoAnswer)
+
     async def test_closing_ends_everything_soon(self, certificates, peer):
         client = Transport(ca_file=certificates.authority, timeout=10, streams=1, connections=1)
         line = await opened(client, peer)

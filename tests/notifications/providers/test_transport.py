@@ -201,3 +201,5 @@ async def test_a_closed_transport_may_be_closed_again(client, service):
     await client.close()
     with pytest.raises(NotSent):
         await origin.post("/3/device/ab", transport.headers(HEADERS), b"{}")
+    with pytest.raises(NotSent):
+        await post(client, service.url)
