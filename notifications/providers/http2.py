@@ -18,48 +18,47 @@ from typing import Any, Protocol, cast
 from hpack import Decoder
 
 from . import hpack_fields
+from . import http2_frames as frames
 from .answer import BODY_LIMIT, IDLE_SECONDS, Answer, NoAnswer, NotSent
 from .hpack_fields import CONTENT_LENGTH, LENGTH, OWN, PATH, BadBlock, Headers, Prepared
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    range(10)
+from .http2_frames import (
+    ACK,
+    CANCEL,
+    COMPRESSION_ERROR,
+    DATA,
+    ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    FRAME_LIMIT,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HEAD,
+    HEADER_TABLE_SIZE,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LAST_STREAM,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    NO_ERROR,
+    PADDED,
+    PING,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SETTING,
+    SETTINGS,
+    WINDOW_LIMIT,
+    WINDOW_UPDATE,
+    ConnectionFault,
+    Frames,
 )
-END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 3, 6
-REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
-HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = range(1, 6)
-MAX_HEADER_LIST_SIZE = 6
 
-FRAME_LIMIT = 16_384  # ours, and the least a peer must take
-WINDOW_LIMIT = (1 << 31) - 1
-LAST_STREAM = (1 << 31) - 1
 WINDOW = 1 << 24  # ours, for a whole connection; half of it read is given back
 UNREAD_LIMIT = 50_000  # frames kept for a server that asks but does not read
-STREAM_WINDOW = 1 << 20  # more than the part of a body that is ever read
-
 PING_AFTER = 60.0  # seconds without a word from the server
 PING_WITHIN = 10.0
-
-_HEAD = struct.Struct(">HBBBL")  # length (24 bits in two parts), type, flags, stream
-_SETTING = struct.Struct(">HL")
-_SETTINGS = b"".join(
-    _SETTING.pack(*setting)
-    for setting in (
-        (HEADER_TABLE_SIZE, 0),
-        (ENABLE_PUSH, 0),
-        (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
-        (MAX_HEADER_LIST_SIZE, hpack_fields.LIST_LIMIT),
-    )
-)
-
-
-class ConnectionFault(Exception):
-    """The peer broke the protocol; the connection ends with GOAWAY."""
-
-    def __init__(self, code: int, words: str) -> None:
-        super().__init__(words)
-        self.code = code
 
 
 class Owner(Protocol):
@@ -95,7 +94,7 @@ class Request(asyncio.Future[Answer]):
     status: int  # 0 until the answer's headers have come
     fields: Headers
     body: bytes
-    unsent: bytes  # with `window`: set while a window holds the body back
+    unsent: memoryview  # with `window`: set while a window holds the body back
     window: int
 
     def cancel(self, msg: Any = None) -> bool:
@@ -106,47 +105,33 @@ class Request(asyncio.Future[Answer]):
         return is_cancelled
 
 
-class Connection(asyncio.Protocol):
+class Connection(Frames):
     """`len(streams) < limit` says that it takes a request now."""
 
     def __init__(self, owner: Owner, authority: str, streams: int, timeout: float) -> None:
+        super().__init__()
         self._owner, self._most = owner, streams
         self._table = hpack_fields.Table(authority)
         self._timeout, self._tick_seconds = timeout, min(1.0, timeout / 20)
-        self._loop = asyncio.get_running_loop()
         self.greeted = self._loop.create_future()  # the peer's SETTINGS have come, or never will
-        self._transport: asyncio.Transport
         self.streams: dict[int, Request] = {}
         self.limit = 0
         self.is_proven = False  # its first request was answered
         self.is_leaving = False  # takes no more requests, ends with those it has
-        self.is_closed = False
         self.why = ""  # it takes no more
-        self._next = self._counted = 1
-        self._written = -1  # the last stream whose frames left
+        self._counted = 1  # streams at the last look
         # What the peer allows.
         self._peer_streams = LAST_STREAM
         self._window = self._stream_window = 65_535
         self._blocked: dict[int, Request] = {}  # bodies the windows hold back
-        # What has come in.
-        self._rest = b""
         self._read = 0  # bytes of DATA not yet given back to the connection's window
-        self._expected: int | None = SETTINGS  # no other frame may come next
-        self._partial = 0, 0, b""  # stream, flags and start of HEADERS that wait for CONTINUATION
-        self._decoder: Decoder | None = Decoder(
-            hpack_fields.LIST_LIMIT
-        )  # until our SETTINGS are acknowledged
-        self._heard_at = self._used_at = time.monotonic()
+        # Until our SETTINGS are acknowledged, the peer may use a table.
+        self._decoder: Decoder | None = Decoder(hpack_fields.LIST_LIMIT)
+        self._used_at = time.monotonic()
         self._pinged_at = 0.0
-        # What goes out.
-        self._out: list[bytes] = []
-        self._is_flushing = self._is_paused = self._has_no_table = False
+        self._has_no_table = False
         self._resize = b""  # opens the next header block
         self._ticker: asyncio.TimerHandle | None = None
-        self._take = (
-            self._on_data, self._on_headers, self._ignore, self._on_reset, self._on_settings,
-            self._on_push, self._on_ping, self._on_goaway, self._on_window_update, self._on_continuation,
-        )  # fmt: skip
 
     # The requests.
 
@@ -154,11 +139,11 @@ class Connection(asyncio.Protocol):
         self, request: Request, path: str, headers: Prepared, body: bytes, own: tuple[tuple[str, str], ...]
     ) -> None:
         """Give the request a stream. Only where `limit` allows one."""
-        opening, shared = self._table.encode(headers)
-        fields = opening + PATH[len(path)] + path.encode("ascii") + shared + headers.block
-        fields += CONTENT_LENGTH[len(body)]
+        route, rest = PATH[len(path)] + path.encode("ascii"), CONTENT_LENGTH[len(body)]
         for name, value in own:
-            fields += OWN[name] + LENGTH[len(value)] + value.encode("ascii")
+            rest += OWN[name] + LENGTH[len(value)] + value.encode("ascii")
+        opening, shared = self._table.encode(headers)
+        fields = opening + route + shared + headers.block + rest
         if self._resize:
             fields, self._resize = self._resize + fields, b""
         size, length = len(fields), len(body)
@@ -167,12 +152,12 @@ class Connection(asyncio.Protocol):
         request.connection, request.number, request.status, request.body = self, number, 0, b""
         self.streams[number] = request
         out = self._out
-        out += (_HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, number), fields)
+        out += (HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, number), fields)
         if length <= self._window and length <= self._stream_window and length <= FRAME_LIMIT:
             self._window -= length
-            out += (_HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM, number), body)
+            out += (HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM, number), body)
         else:
-            request.unsent, request.window = body, self._stream_window
+            request.unsent, request.window = memoryview(body), self._stream_window
             self._blocked[number] = request
             self._send_blocked()
         if not self._is_flushing:
@@ -199,7 +184,7 @@ class Connection(asyncio.Protocol):
         is_greeted = self.greeted.done()
         self._shut(why)
         if is_greeted and not self._transport.is_closing():
-            self._transport.write(_HEAD.pack(0, 8, GOAWAY, 0, 0) + struct.pack(">LL", 0, code))
+            self._transport.write(HEAD.pack(0, 8, GOAWAY, 0, 0) + struct.pack(">LL", 0, code))
         self._transport.close()
 
     def abort(self, why: str) -> None:
@@ -217,20 +202,13 @@ class Connection(asyncio.Protocol):
             self.abort("the server does not speak HTTP/2")
             return
         self._out.append(PREFACE)
-        self._frame(SETTINGS, 0, 0, _SETTINGS)
+        self._frame(SETTINGS, 0, 0, frames.OUR_SETTINGS)
         self._frame(WINDOW_UPDATE, 0, 0, (WINDOW - 65_535).to_bytes(4, "big"))
         self._ticker = self._loop.call_later(self._tick_seconds, self._tick)
 
     def data_received(self, data: bytes) -> None:
+        super().data_received(data)
         if self.is_closed:
-            return
-        self._heard_at = time.monotonic()
-        if self._rest:
-            data = self._rest + data
-        try:
-            self._rest = data[self._take_frames(data) :]
-        except ConnectionFault as fault:
-            self.close(str(fault), fault.code)
             return
         if self._read > WINDOW // 2:
             self._frame(WINDOW_UPDATE, 0, 0, self._read.to_bytes(4, "big"))
@@ -244,52 +222,7 @@ class Connection(asyncio.Protocol):
         self._shut("connection lost")
         self._owner.gone(self)
 
-    def pause_writing(self) -> None:
-        self._is_paused = True
-
-    def resume_writing(self) -> None:
-        self._is_paused = False
-        self._flush()
-
     # What comes in.
-
-    def _take_frames(self, data: bytes) -> int:
-        """How far whole frames went."""
-        position, end, unpack, take = 0, len(data), _HEAD.unpack_from, self._take
-        while end - position >= 9:
-            high, low, kind, flags, number = unpack(data, position)
-            start = position + 9
-            stop = start + (high << 8 | low)
-            if stop - start > FRAME_LIMIT:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "frame too long")
-            if stop > end:
-                break
-            if self._expected is not None and kind != self._expected:
-                raise ConnectionFault(PROTOCOL_ERROR, "another frame was expected")
-            position = stop
-            if kind <= CONTINUATION:
-                take[kind](flags, number & LAST_STREAM, data[start:stop])
-        return position
-
-    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
-        if flags & (PADDED | HAS_PRIORITY):
-            payload = _unpadded(flags, payload)
-        if flags & END_HEADERS:
-            self._on_block(number, flags & END_STREAM, payload)
-        else:
-            self._expected, self._partial = CONTINUATION, (number, flags, payload)
-
-    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        stream, first, block = self._partial
-        if number != stream or self._expected is None:
-            raise ConnectionFault(PROTOCOL_ERROR, "unexpected CONTINUATION")
-        block += payload
-        if len(block) > hpack_fields.LIST_LIMIT or not (payload or flags & END_HEADERS):
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "header block too long")
-        self._partial = number, first, block
-        if flags & END_HEADERS:
-            self._expected = None
-            self._on_block(number, first & END_STREAM, block)
 
     def _on_block(self, number: int, is_last: int, block: bytes) -> None:
         """A whole header block: informational, an answer's, or trailers."""
@@ -323,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._check_was_open(number)
             return
         if flags & PADDED:
-            payload = _unpadded(PADDED, payload)
+            payload = frames.unpadded(PADDED, payload)
         if not request.status:
             self._break(request, PROTOCOL_ERROR, "DATA before HEADERS")
             return
@@ -336,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def _on_reset(self, flags: int, number: int, payload: bytes) -> None:
         self._check_was_open(number)
-        code = _number(payload)
+        code = frames.number_in(payload)
         request = self.streams.get(number)
         if request is not None and code == REFUSED_STREAM:
             self._fail(request, NotSent("stream refused"))
@@ -353,7 +286,7 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS expected")
             self._decoder = None
             return
-        for name, value in _SETTING.iter_unpack(payload):
+        for name, value in SETTING.iter_unpack(payload):
             self._set(name, value)
         self._expected = None
         if not self.greeted.done():
@@ -405,7 +338,7 @@ class Connection(asyncio.Protocol):
                 self._fail(request, NotSent(self.why))
 
     def _on_window_update(self, flags: int, number: int, payload: bytes) -> None:
-        more = _number(payload) & WINDOW_LIMIT
+        more = frames.number_in(payload) & WINDOW_LIMIT
         if not number:
             self._window += more
             if not more:
@@ -423,9 +356,6 @@ class Connection(asyncio.Protocol):
                 if request.window > WINDOW_LIMIT:
                     self._break(request, FLOW_CONTROL_ERROR, "window too large")
         self._send_blocked()
-
-    def _ignore(self, flags: int, number: int, payload: bytes) -> None:
-        """PRIORITY."""
 
     def _check_was_open(self, number: int) -> None:
         """What still comes for a closed stream is ignored; nothing may come for one never opened."""
@@ -528,41 +458,9 @@ class Connection(asyncio.Protocol):
                 is_last = size == left
                 if not size and not is_last:
                     break
-                self._frame(DATA, END_STREAM if is_last else 0, number, request.unsent[:size])
+                self._frame(DATA, END_STREAM if is_last else 0, number, bytes(request.unsent[:size]))
                 request.unsent = request.unsent[size:]
                 request.window -= size
                 self._window -= size
             if is_last:
                 del self._blocked[number]
-
-    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        size = len(payload)
-        self._out.append(_HEAD.pack(size >> 8, size & 0xFF, kind, flags, number) + payload)
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flushing = False
-        if self._out and not (self._is_paused or self.is_closed or self._transport.is_closing()):
-            self._written = self._next - 2
-            self._transport.write(b"".join(self._out))
-            self._out.clear()
-
-
-def _unpadded(flags: int, payload: bytes) -> bytes:
-    """Without padding and priority."""
-    start, padding = 0, 0
-    if flags & PADDED:
-        start, padding = 1, payload[0] if payload else 256
-    if flags & HAS_PRIORITY:
-        start += 5
-    if start + padding > len(payload):
-        raise ConnectionFault(PROTOCOL_ERROR, "padding too long")
-    return payload[start : len(payload) - padding]
-
-
-def _number(payload: bytes) -> int:
-    if len(payload) != 4:
-        raise ConnectionFault(FRAME_SIZE_ERROR, "frame of a wrong length")
-    return int.from_bytes(payload, "big")

@@ -88,6 +88,7 @@ class Http2Origin:
                 await asyncio.wait_for(self._all_gone.wait(), CLOSE_SECONDS)
         for connection in [*self._remains]:
             connection.abort("closed")
+            await asyncio.sleep(0)  # the transport lets go of its socket
 
     # A connection's owner.
 

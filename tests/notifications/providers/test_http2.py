@@ -722,7 +722,7 @@ class TestEnds:
         line = await opened(client, peer, WINDOWS)
         await line.say(frame(WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")))
         line.transport.pause_reading()
-        sent = post(client, peer, b"x" * 16_000_000)
+        sent = post(client, peer, b"x" * 6_000_000)
         connection = client.origin(peer.url)._current
         while not connection.is_closed:
             line.write(frame(PING, 0, 0, b"12345678") * 100)
