@@ -71,7 +71,7 @@ def _draft(campaign: Campaign) -> notifications.Draft:
         category=campaign.category,
         content=said,
         audience=meant,
-        idempotency_key=f"campaign:{campaign.id}",
+        idempotency_key=f" campaign:{campaign.id}",  # no key of the API begins with a space
         fingerprint=hashlib.sha256(body.encode()).digest()[:16],
     )
 

@@ -160,7 +160,11 @@ CELERY_BEAT_SCHEDULER = "config.clock:LeaderScheduler"
 
 def _tick(task: str, seconds: float) -> dict[str, object]:
     """A tick nobody took before the next one came is dropped: they must not pile up."""
-    return {"task": task, "schedule": seconds, "options": {"queue": "periodic", "expires": max(seconds, 2)}}
+    return {
+        "task": task,
+        "schedule": seconds,
+        "options": {"queue": "periodic", "expire_seconds": max(seconds, 2)},
+    }
 
 
 CELERY_BEAT_SCHEDULE = {

@@ -156,6 +156,7 @@ UPDATE_DEVICES = f"""
     UPDATE devices_device d SET
         ({_OLD.replace("d.", "")}) = ROW ({_NEW}),
         registered_at = CASE WHEN d.token = g.token THEN d.registered_at ELSE now() END,
+        last_seen_at = CASE WHEN d.token = g.token THEN d.last_seen_at END,
         retired_at = CASE WHEN d.token = g.token THEN d.retired_at END,
         retired_reason = CASE WHEN d.token = g.token THEN d.retired_reason ELSE '' END
     FROM {_DEVICE}
@@ -165,7 +166,7 @@ INSERT_DEVICES = f"""
     INSERT INTO devices_device (application_id, subscriber_id, installation_id, {", ".join((*_ADDRESS, *_DETAILS))},
         registered_at, last_seen_at, retired_reason)
     SELECT %(application)s, subscriber_id, installation_id, {", ".join(_ADDRESS)},
-        {", ".join(f"coalesce({name}, '')" for name in _DETAILS)}, now(), now(), ''
+        {", ".join(f"coalesce({name}, '')" for name in _DETAILS)}, now(), NULL, ''
     FROM {_DEVICE}
 """
 

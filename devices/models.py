@@ -86,7 +86,8 @@ class Device(models.Model):
     model = models.CharField(max_length=80, blank=True)
     permission = models.CharField(max_length=12, choices=Permission, blank=True)
     registered_at = models.DateTimeField(help_text="When this token was first seen on this device.")
-    last_seen_at = models.DateTimeField()
+    # By its app; NULL: only ever imported, and a list is no sign of life.
+    last_seen_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True, blank=True)
     retired_reason = models.CharField(max_length=40, blank=True)
 

@@ -29,7 +29,7 @@ class DeviceRow(msgspec.Struct):
     permission: str | None
     is_active: bool
     registered_at: datetime
-    last_seen_at: datetime
+    last_seen_at: datetime | None
     retired_at: datetime | None
     retired_reason: str | None
     subscriber: str | msgspec.UnsetType | None = msgspec.UNSET  # with a server key

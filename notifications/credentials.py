@@ -17,7 +17,6 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from notifications import services
 from notifications.providers.base import InvalidCredential
-from tenants import services as tenants
 from tenants.console import ConsoleAdmin
 from tenants.models import Application, Credential
 
@@ -266,7 +265,7 @@ class CredentialAdmin(ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Credential, form: CredentialForm, change: bool) -> None:
         public, secret = form.checked
         obj.provider = form.provider
-        tenants.store_credential(
+        services.store_credential(
             obj.application,
             provider=form.provider,
             public=public,
@@ -282,7 +281,7 @@ class CredentialAdmin(ConsoleAdmin):
         except InvalidCredential as error:
             messages.error(request, f"Still not usable. {error}")
             return HttpResponseRedirect(self.url("change", obj))
-        tenants.store_credential(
+        services.store_credential(
             obj.application, provider=obj.provider, public=public, secret=secret, credential=obj
         )
         self.audit(request, obj, "Checked again and resumed.")

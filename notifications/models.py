@@ -70,6 +70,9 @@ class Notification(models.Model):
                 fields=("send_at",), name="scheduled_notifications", condition=Q(status="scheduled")
             ),
             models.Index(
+                fields=("finished_at",), name="cancelled_notifications", condition=Q(status="cancelled")
+            ),
+            models.Index(
                 fields=("id",),
                 name="unfinished_notifications",
                 condition=Q(status__in=("fanning_out", "sending")),

@@ -22,7 +22,10 @@ def start_due() -> None:
         "send_at"
     )
     for id in due.values_list("id", flat=True)[:500]:
-        _start(id)
+        try:
+            _start(id)
+        except Exception:  # one that cannot start must not keep the others from it
+            log.exception("start_failed", action="periodic.start_failed", notification=str(id))
 
 
 def _start(id: UUID) -> None:
@@ -73,8 +76,9 @@ def finish() -> None:
 def settle_cancelled() -> None:
     """Retries that came back after their notification was cancelled."""
     cancelled = Notification.objects.raw(
-        "SELECT DISTINCT n.id FROM notifications_batch b JOIN notifications_notification n"
-        " ON n.id = b.notification_id WHERE n.status = 'cancelled' AND b.status <> 'sending'"
+        "SELECT n.id FROM notifications_notification n WHERE n.status = 'cancelled'"
+        " AND n.finished_at > now() - interval '30 days' AND EXISTS ("
+        "SELECT FROM notifications_batch b WHERE b.notification_id = n.id AND b.status <> 'sending')"
     )
     for notification in cancelled:
         cancel.open_batches(notification.id)

@@ -12,13 +12,15 @@ from django.utils import timezone
 from config.problems import InvalidField
 from devices.models import Subscriber
 from notifications import lanes, reach, selectors
-from notifications.models import Notification
+from notifications.models import Batch, Notification
 from notifications.pipeline import cancel as cancel_step
 from notifications.pipeline import render
 from notifications.pipeline.accept import Accepted, Draft, IdempotencyConflict
 from notifications.pipeline.accept import notifications as accept
 from notifications.pipeline.build import providers
 from notifications.providers.base import PayloadTooLarge
+from tenants import services as tenants
+from tenants.models import Application, Credential
 
 __all__ = [
     "Accepted",
@@ -34,6 +36,7 @@ __all__ = [
     "check_web_subscription",
     "dry_run",
     "forget",
+    "store_credential",
 ]
 
 
@@ -165,6 +168,28 @@ def forget(subscriber: Subscriber) -> None:
 def check_credential(provider: str, public: Mapping[str, Any], secret: str) -> tuple[dict[str, Any], str]:
     """What to store, completed. Raises InvalidCredential naming the setting."""
     return providers()[provider].check_credential(public, secret)
+
+
+def store_credential(
+    application: Application,
+    *,
+    provider: str,
+    public: Mapping[str, Any],
+    secret: str,
+    name: str = "",
+    credential: Credential | None = None,
+) -> Credential:
+    """Save a checked credential, new or in place of `credential`, and let what waited for it go on."""
+    with transaction.atomic():
+        stored = tenants.store_credential(
+            application, provider=provider, public=public, secret=secret, name=name, credential=credential
+        )
+        lanes_of_provider = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
+        # Later attempts wait for their own back-off, not for the credential.
+        Batch.objects.filter(
+            application_id=application.id, lane__in=lanes_of_provider, status=Batch.Status.WAITING, attempt=1
+        ).update(due_at=timezone.now())
+    return stored
 
 
 def cancel(notification: Notification) -> Notification:

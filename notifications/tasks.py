@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import structlog
 from celery import shared_task
 
 from notifications import periodic, workers
 from notifications.pipeline import fan_out as fan_out_step
 from notifications.pipeline import wake
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name="notifications.send")
@@ -25,19 +30,25 @@ def fan_out(shard_id: int) -> None:
 @shared_task(name="notifications.tick")
 def tick() -> None:
     """Every second."""
-    periodic.start_due()
-    periodic.finish()
+    _each(periodic.start_due, periodic.finish)
 
 
 @shared_task(name="notifications.sweep")
 def sweep() -> None:
     """Every five seconds."""
-    periodic.reap_dead()
-    periodic.wake_shards()
-    periodic.settle_cancelled()
+    _each(periodic.reap_dead, periodic.wake_shards, periodic.settle_cancelled)
 
 
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
     """Every hour."""
     periodic.make_partitions()
+
+
+def _each(*steps: Callable[[], None]) -> None:
+    """All of them, whatever happens to one."""
+    for step in steps:
+        try:
+            step()
+        except Exception:
+            log.exception("periodic_failed", action="periodic.failed", step=step.__name__)

@@ -67,8 +67,8 @@ CLAIM = """
         ORDER BY turn_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
     ),
     fitting AS (
-        SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY turn_at, id) AS total FROM picked) AS summed
-        WHERE total <= %(room)s
+        SELECT id FROM (SELECT id, size, sum(size) OVER (ORDER BY turn_at, id) AS total FROM picked) AS summed
+        WHERE total <= %(room)s OR (total = size AND %(is_idle)s)
     )
     UPDATE notifications_batch b
     SET status = 'sending', claim = %(claim)s, lease_until = now() + make_interval(secs => %(lease)s)
@@ -92,15 +92,25 @@ READY = """
 
 
 async def batches(
-    connection: AsyncConnection, lane: str, *, room: int, most: int, lease_seconds: float
+    connection: AsyncConnection, lane: str, *, room: int, most: int, is_idle: bool, lease_seconds: float
 ) -> list[Batch]:
     """At most `most` batches of at most `room` recipients together, the earliest turns first; none to two senders.
+
+    is_idle: the first is taken even if it alone is larger than the room.
 
     `most` keeps small what is locked for looking and passed over by others meanwhile.
     """
     claim = uuid7()
     cursor = await connection.execute(
-        CLAIM, {"lane": lane, "room": room, "most": most, "claim": claim, "lease": lease_seconds}
+        CLAIM,
+        {
+            "lane": lane,
+            "room": room,
+            "most": most,
+            "is_idle": is_idle,
+            "claim": claim,
+            "lease": lease_seconds,
+        },
     )
     return [
         Batch(id, application_id, notification_id, device_ids, attempt, claim)

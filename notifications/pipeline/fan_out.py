@@ -169,7 +169,7 @@ def shard(shard_id: int) -> None:
     """Turn one shard into batches. Running it again, or twice at once, changes nothing."""
     with contextlib.suppress(Cancelled), transaction.atomic():
         row = (
-            Shard.objects.select_for_update(of=("self",))
+            Shard.objects.select_for_update(of=("self",), skip_locked=True)
             .select_related("notification__category")
             .filter(id=shard_id, done_at__isnull=True)
             .first()
@@ -213,6 +213,10 @@ def in_shard(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dic
 
 def _close(row: Shard, recipients: int) -> None:
     with connection.cursor() as cursor:
+        # One shard closes at a time, so that the last one sees that it is the last.
+        cursor.execute(
+            "SELECT FROM notifications_notification WHERE id = %s FOR NO KEY UPDATE", [row.notification_id]
+        )
         cursor.execute(
             "UPDATE notifications_shard SET done_at = now(), recipient_count = %s WHERE id = %s",
             [recipients, row.id],

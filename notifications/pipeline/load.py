@@ -27,6 +27,7 @@ class Content:
     overrides: dict[str, Any]
     priority: str
     collapse_key: str
+    meant_for: datetime
     expires_at: datetime
     resend_after_crash: bool
     is_rehearsal: bool
@@ -88,6 +89,7 @@ def _content(
         overrides,
         priority,
         collapse_key,
+        meant_for,
         meant_for + ttl,
         resend_after_crash,
         is_rehearsal,

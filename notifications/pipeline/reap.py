@@ -13,6 +13,8 @@ REAP = """
     WITH dead AS (
         SELECT b.id FROM notifications_batch b
         WHERE b.status = 'sending' AND b.lease_until < now()
+            -- Senders whose database was away get time to record what they know.
+            AND pg_postmaster_start_time() < now() - make_interval(secs => %(recovery)s)
         ORDER BY b.lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
     ),
     taken AS (
@@ -50,8 +52,11 @@ REAP = """
 """
 
 
-def expired_leases() -> list[tuple[str, bool, int]]:
-    """Settle up to 500 batches whose lease ran out: (lane, is sent again, recipients). Two at once are safe."""
+def expired_leases(*, recovery_seconds: float = 30) -> list[tuple[str, bool, int]]:
+    """Settle up to 500 batches whose lease ran out: (lane, is sent again, recipients). Two at once are safe.
+
+    recovery_seconds: how long after a start of the database its senders are left alone.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(REAP, {"most": MOST_ATTEMPTS})
+        cursor.execute(REAP, {"most": MOST_ATTEMPTS, "recovery": recovery_seconds})
         return cursor.fetchall()

@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -41,17 +41,22 @@ class Entries:
     )
 
 
+# Under one claim a batch only shrinks: its size tells whether this flush was recorded already (its COMMIT
+# went through, but the answer was lost).
 SETTLE = """
     WITH given AS (
-        SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(left)s::text[]) AS g (id, claim, left_over)
+        SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::uuid[], %(had)s::int[], %(left)s::text[])
+            AS g (id, claim, had, left_over)
     ),
     deleted AS (
         DELETE FROM notifications_batch b USING given g
-        WHERE b.id = g.id AND b.claim = g.claim AND g.left_over = '{}' RETURNING b.id
+        WHERE b.id = g.id AND b.claim = g.claim AND cardinality(b.device_ids) = g.had AND g.left_over = '{}'
+        RETURNING b.id
     ),
     shrunk AS (
         UPDATE notifications_batch b SET device_ids = g.left_over::bigint[] FROM given g
-        WHERE b.id = g.id AND b.claim = g.claim AND g.left_over <> '{}' RETURNING b.id
+        WHERE b.id = g.id AND b.claim = g.claim AND cardinality(b.device_ids) = g.had AND g.left_over <> '{}'
+        RETURNING b.id
     )
     SELECT id FROM deleted UNION ALL SELECT id FROM shrunk
 """
@@ -74,7 +79,7 @@ TALLY = """
 RETIRE = """
     UPDATE devices_device d SET retired_at = now(), retired_reason = g.reason
     FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
-    WHERE d.id = g.id AND d.retired_at IS NULL AND d.last_seen_at < g.before
+    WHERE d.id = g.id AND d.retired_at IS NULL AND coalesce(d.last_seen_at, '-infinity') < g.before
 """
 
 LEARN_ENVIRONMENT = """
@@ -98,6 +103,8 @@ async def results(
     lane: str,
     batches: Sequence[Batch],
     backoff: Backoff,
+    *,
+    batch_size: int,
 ) -> None:
     """Settle the results gathered in `batches`, in the caller's transaction. Idempotent per claim: a batch is
     settled only while it still is this claim's."""
@@ -109,14 +116,19 @@ async def results(
             _enter(entries, lane, batch, backoff, now)
         else:
             log.warning("batch_lost", action="record.lost", batch=batch.id, results=len(batch.flushing))
-    await _write(connection, lane, entries)
+    await _write(connection, lane, entries, batch_size)
 
 
 async def _settle(connection: AsyncConnection, batches: Sequence[Batch]) -> set[int]:
     left = [_array(batch.left_over()) for batch in batches]
     cursor = await connection.execute(
         SETTLE,
-        {"ids": [b.id for b in batches], "claims": [b.claim for b in batches], "left": left},
+        {
+            "ids": [b.id for b in batches],
+            "claims": [b.claim for b in batches],
+            "had": [len(b.device_ids) for b in batches],
+            "left": left,
+        },
     )
     return {id for (id,) in await cursor.fetchall()}
 
@@ -182,7 +194,7 @@ def _again(
 
 def _put_back(entries: Entries, result: Result, batch: Batch, now: datetime) -> bool:
     """Hold the recipient at no cost of attempts; False where that would outlast the message."""
-    due = now + retry.HOLD
+    due = now + retry.hold(now - batch.content.meant_for if batch.content else timedelta())
     if batch.content and due >= batch.content.expires_at:
         return False
     _queue(entries, batch, result.device_id, batch.attempt, due)
@@ -195,7 +207,7 @@ def _queue(entries: Entries, batch: Batch, device_id: int, attempt: int, due: da
     entries.retries[batch.application_id, batch.notification_id, attempt, due].append(device_id)
 
 
-async def _write(connection: AsyncConnection, lane: str, entries: Entries) -> None:
+async def _write(connection: AsyncConnection, lane: str, entries: Entries, most: int) -> None:
     async with connection.cursor() as cursor:
         if entries.lines:
             async with cursor.copy(COPY) as copy:
@@ -210,7 +222,7 @@ async def _write(connection: AsyncConnection, lane: str, entries: Entries) -> No
             learned = {"ids": ids, "environments": [entries.environments[id] for id in ids]}
             await cursor.execute(LEARN_ENVIRONMENT, learned)
         if entries.retries:
-            await cursor.execute(RETRY, {"lane": lane, **_retry_columns(entries.retries)})
+            await cursor.execute(RETRY, {"lane": lane, **_retry_columns(entries.retries, most)})
 
 
 def _tally_columns(tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, object]:
@@ -224,16 +236,16 @@ def _tally_columns(tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, ob
 
 
 def _retry_columns(
-    retries: Mapping[tuple[int, UUID, int, datetime], Sequence[int]],
+    retries: Mapping[tuple[int, UUID, int, datetime], Sequence[int]], most: int
 ) -> dict[str, object]:
-    keys = list(retries)
-    return {
-        "applications": [application for application, _, _, _ in keys],
-        "notifications": [notification for _, notification, _, _ in keys],
-        "attempts": [attempt for _, _, attempt, _ in keys],
-        "dues": [due for _, _, _, due in keys],
-        "devices": [_array(retries[key]) for key in keys],
-    }
+    """Cut to batches that fit wherever there is room for one."""
+    rows = [
+        (*key, _array(devices[start : start + most]))
+        for key, devices in retries.items()
+        for start in range(0, len(devices), most)
+    ]
+    names = ("applications", "notifications", "attempts", "dues", "devices")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 NULL = "\\N"

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 
 from notifications.providers.base import Backoff, Result
 
-# A held recipient is looked at again after this long; it costs no attempt.
-HOLD = timedelta(seconds=30)
+HOLD, LONGEST_HOLD = timedelta(seconds=30), timedelta(minutes=15)
 
 
 def due_at(
@@ -25,3 +24,12 @@ def due_at(
     seconds = 0 if is_cured else (result.retry_after or 0) + random.uniform(0, backoff.ceiling(attempt))
     due = now + timedelta(seconds=seconds)
     return due if due < expires_at else None
+
+
+def hold(age: timedelta) -> timedelta:
+    """How long a held recipient waits for the next look; it costs no attempt.
+
+    The longer a credential has been out of order the rarer the looks: a million held recipients must not
+    keep a lane busy. Mending the credential cuts the wait short (`notifications.services.resume`).
+    """
+    return min(max(HOLD, age / 4), LONGEST_HOLD)

@@ -169,7 +169,7 @@ class Sending:
             outcome = await self._attempt(batch, opened, rendered, rest.pop(0))
             if outcome is Outcome.BLOCKED:
                 self._spawn(self._block(opened, "still refused"))
-            elif outcome is not Outcome.UNCERTAIN:
+            elif outcome in (Outcome.ACCEPTED, Outcome.UNREGISTERED, Outcome.REJECTED):  # it was let in
                 opened.is_blocked = False
                 self._spawn(self._unblock(opened))
         for recipient in rest:

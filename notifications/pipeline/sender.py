@@ -50,6 +50,9 @@ class Sender:
             max_size=6,
             open=False,
             timeout=10,
+            # Give up early and try anew at the next use: the pool's own pauses double to minutes, and leases
+            # would run out while the database is back already.
+            reconnect_timeout=3,
             kwargs={"autocommit": True, "prepare_threshold": 2},
         )
         self.providers = providers
@@ -112,11 +115,11 @@ class Lane:
             self.provider,
             sender.pool,
             sender.sessions,
-            fresh_seconds=sender.lease_seconds / 2,
+            fresh_seconds=sender.lease_seconds / 4,
             noted=self._noted,
         )
         self._claimed: dict[int, Batch] = {}
-        self._may_have_work = False
+        self._may_have_work = self._did_not_fit = False
         is_mass = name.endswith(lanes.CAMPAIGN)
         # A lane of one-recipient batches claims many at once; a campaign's are full or nearly so.
         self._least_room = sender.batch_size if is_mass else 1
@@ -152,7 +155,13 @@ class Lane:
         try:
             async with self._sender.pool.connection() as connection, connection.transaction():
                 if flush:
-                    await record.results(connection, self.name, flush, self.provider.BACKOFF)
+                    await record.results(
+                        connection,
+                        self.name,
+                        flush,
+                        self.provider.BACKOFF,
+                        batch_size=self._sender.batch_size,
+                    )
                 if room >= self._least_room:
                     fresh = await self._claim(connection, room)
         except BaseException:
@@ -184,13 +193,18 @@ class Lane:
             self.name,
             room=room,
             most=self._most_batches,
+            is_idle=not self._claimed,
             lease_seconds=self._sender.lease_seconds,
         )
         if fresh:
             self._may_have_work = True
+        # The first in line may have been too large for the room: look again as soon as there is more.
+        self._did_not_fit = not fresh and room < self._sender.lane_budget
         return fresh
 
     def _release(self, flushed: Sequence[Batch]) -> None:
+        if flushed and self._did_not_fit:
+            self._may_have_work = True
         for batch in flushed:
             self.held -= len(batch.flushing)
             batch.device_ids = batch.left_over()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from cryptography.fernet import InvalidToken
 from psycopg import AsyncConnection
 
 from notifications.pipeline.load import Recipient
@@ -28,14 +27,21 @@ CREDENTIALS = """
     ORDER BY id
 """
 
+# Not if it was replaced meanwhile: the refusal was of the old secret.
 BLOCK = """
     UPDATE tenants_credential SET blocked_at = now(), blocked_reason = %(reason)s
-    WHERE id = %(id)s
+    WHERE id = %(id)s AND updated_at = %(updated_at)s
 """
 
+# And what waited for it goes on at once.
 UNBLOCK = """
-    UPDATE tenants_credential SET blocked_at = NULL, blocked_reason = '', checked_at = now()
-    WHERE id = %(id)s AND blocked_at IS NOT NULL
+    WITH mended AS (
+        UPDATE tenants_credential SET blocked_at = NULL, blocked_reason = '', checked_at = now()
+        WHERE id = %(id)s AND blocked_at IS NOT NULL RETURNING application_id, provider
+    )
+    UPDATE notifications_batch b SET due_at = now() FROM mended
+    WHERE b.application_id = mended.application_id AND b.status = 'waiting' AND b.attempt = 1
+        AND b.lane IN (mended.provider || '.transactional', mended.provider || '.campaign')
 """
 
 
@@ -72,7 +78,9 @@ class Sessions:
     async def block(self, connection: AsyncConnection, opened: Open, reason: str) -> None:
         """Stop sending with this credential, everywhere, and say why."""
         opened.is_blocked, opened.may_probe = True, False
-        await connection.execute(BLOCK, {"id": opened.credential.id, "reason": reason[:300]})
+        await connection.execute(
+            BLOCK, {"id": opened.credential.id, "updated_at": opened.updated_at, "reason": reason[:300]}
+        )
 
     async def unblock(self, connection: AsyncConnection, opened: Open) -> None:
         """The provider took a message again."""
@@ -95,8 +103,13 @@ class Sessions:
         for row in await cursor.fetchall():
             try:
                 known.append(await self._reopen(provider, *row))
-            except (ValueError, InvalidToken):
-                log.exception("credential_unusable", action="sessions.unusable", credential=row[0])
+            except Exception as error:  # whatever is wrong with one credential is not the others' fault
+                log.error(
+                    "credential_unusable",
+                    action="sessions.unusable",
+                    credential=row[0],
+                    error=type(error).__name__,
+                )
         return known
 
     async def _reopen(

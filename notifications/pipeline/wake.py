@@ -7,6 +7,7 @@ it again. A lost message costs at most the flag's life, or one idle look of a se
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from django.conf import settings
 log = structlog.get_logger(__name__)
 
 FLAG_SECONDS = 1
+_away_until = 0.0  # while Redis does not answer, acceptance must not wait for it call by call
 
 
 @lru_cache(maxsize=1)
@@ -32,12 +34,16 @@ def lanes(names: Iterable[str]) -> None:
     """Nudge the senders of these lanes. Call after commit; never raises: senders look by themselves too."""
     from notifications import tasks
 
+    global _away_until
     for lane in names:
+        if time.monotonic() < _away_until:
+            return
         try:
             if _redis().set(flag(lane), b"", nx=True, px=FLAG_SECONDS * 1000):
                 tasks.send.apply_async((lane,), queue=lane)
         except Exception as error:  # Redis or the broker is away: the work is safe in PostgreSQL
             log.warning("wake_failed", action="wake.failed", lane=lane, error=type(error).__name__)
+            _away_until = time.monotonic() + FLAG_SECONDS
 
 
 def lower(lane: str) -> None:
@@ -57,3 +63,4 @@ def fan_out(shard_ids: Iterable[int]) -> None:
             tasks.fan_out.apply_async((shard_id,), queue="fan_out")
         except Exception as error:
             log.warning("wake_failed", action="wake.failed", shard=shard_id, error=type(error).__name__)
+            return  # the sweep asks again

@@ -10,7 +10,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from notifications import services
 from notifications.providers.base import InvalidCredential
-from tenants import services as tenants
 from tenants.models import Application, Credential
 
 
@@ -45,7 +44,7 @@ class Command(BaseCommand):
             public, secret = services.check_credential(provider, _settings(pairs), _secret(secret_file))
         except InvalidCredential as error:
             raise CommandError(f"{provider}: {error}") from error
-        credential = tenants.store_credential(
+        credential = services.store_credential(
             owner, provider=provider, public=public, secret=secret, name=name
         )
         self.stdout.write(f"Credential {credential.pk} of {owner.slug}: {provider}")

@@ -83,7 +83,9 @@ def _credential(application: Application, provider: str, public: dict[str, Any],
     if known and known.secret == secret:
         return
     public, secret = notifications.check_credential(provider, public, secret)
-    tenants.store_credential(application, provider=provider, public=public, secret=secret, credential=known)
+    notifications.store_credential(
+        application, provider=provider, public=public, secret=secret, credential=known
+    )
 
 
 def _follow(application: Application, origin: str) -> None:

@@ -12,8 +12,8 @@ from django.utils import timezone
 from devices.models import Device
 from notifications import periodic, services
 from notifications.models import Batch, Notification
-from notifications.pipeline import claim, reap
-from notifications.providers.base import Outcome, Verdict
+from notifications.pipeline import claim, load, reap, record
+from notifications.providers.base import Outcome, Result, Verdict
 from tenants.models import Credential
 from tests.notifications.pipeline.conftest import Pipeline
 
@@ -174,7 +174,7 @@ def _die_after_claiming(pipeline: Pipeline) -> None:
         await sender.pool.open()
         async with sender.pool.connection() as database:
             for lane in sender.lanes:
-                await claim.batches(database, lane, room=500, most=500, lease_seconds=-1)
+                await claim.batches(database, lane, room=500, most=500, is_idle=True, lease_seconds=-1)
         await sender.pool.close()
 
     asyncio.run(claim_all())
@@ -192,8 +192,8 @@ def test_what_a_dead_sender_held_follows_the_categorys_crash_rule(
     notification = pipeline.accept({"subscribers": ["mia"]}, category=category)
     _die_after_claiming(pipeline)
 
-    reap.expired_leases()
-    assert reap.expired_leases() == []
+    reap.expired_leases(recovery_seconds=0)
+    assert reap.expired_leases(recovery_seconds=0) == []
 
     pipeline.assert_sum(notification.id)
     pipeline.send()
@@ -207,7 +207,7 @@ def test_a_batch_that_keeps_killing_its_senders_is_given_up(pipeline: Pipeline, 
     notification = pipeline.accept({"subscribers": ["mia"]})
     for _ in range(reap.MOST_ATTEMPTS):
         _die_after_claiming(pipeline)
-        reap.expired_leases()
+        reap.expired_leases(recovery_seconds=0)
 
     assert not Batch.objects.exists()
     (lines,) = pipeline.ledger(notification).values()
@@ -268,3 +268,56 @@ def test_a_small_notification_overtakes_the_tail_of_a_large_one(
     )
     first_of_small = list(ready).index(small.id)
     assert 0 < first_of_small < len(ready) // 2
+
+
+def test_a_flush_recorded_twice_counts_once(pipeline: Pipeline, make_device: Make) -> None:
+    """Its COMMIT went through and the answer was lost: the sender records the same results again."""
+    devices = [make_device(pipeline.tenant, "mia").id for _ in range(5)]
+    notification = pipeline.accept({"subscribers": ["mia"]})
+
+    async def flush_twice() -> None:
+        sender = pipeline.sender()
+        await sender.pool.open()
+        async with sender.pool.connection() as database:
+            (batch,) = await claim.batches(
+                database, "memory.transactional", room=500, most=9, is_idle=True, lease_seconds=60
+            )
+            (batch.content,) = await load.contents(database, [notification.id])
+            batch.flushing = [Result(id, Outcome.ACCEPTED, "") for id in devices[:2]]
+            for _ in range(2):
+                await record.results(
+                    database, "memory.transactional", [batch], pipeline.provider.BACKOFF, batch_size=100
+                )
+        await sender.pool.close()
+
+    asyncio.run(flush_twice())
+
+    assert pipeline.ledger(notification) == {id: [("accepted", "")] for id in devices[:2]}
+    pipeline.assert_sum(notification.id)
+
+
+def test_many_held_recipients_come_back_in_batches_that_fit(pipeline: Pipeline, make_device: Make) -> None:
+    for number in range(250):
+        make_device(pipeline.tenant, f"user-{number}")
+    notification = pipeline.accept({"all": True}, category="critical")
+    pipeline.resolve(notification)
+    Credential.objects.all().delete()
+    pipeline.send()
+
+    sizes = [len(batch.device_ids) for batch in Batch.objects.all()]
+    assert sum(sizes) == 250
+    assert max(sizes) <= 150
+    pipeline.assert_sum(notification.id)
+
+
+def test_mending_a_credential_cuts_the_wait_short(pipeline: Pipeline, make_device: Make) -> None:
+    device = make_device(pipeline.tenant, "mia")
+    notification = pipeline.accept({"subscribers": ["mia"]})
+    Credential.objects.all().delete()
+    pipeline.send()
+    assert Batch.objects.get().due_at > timezone.now() + timedelta(seconds=20)
+
+    services.store_credential(pipeline.tenant.application, provider="memory", public={}, secret="")
+    pipeline.send()
+
+    assert pipeline.ledger(notification) == {device.id: [("accepted", "")]}
