@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import cached_property, lru_cache
 from typing import Protocol
 
@@ -46,7 +46,8 @@ class Transport:
 
     streams: requests in flight on one connection before the next is opened.
     connections: most connections to one origin.
-    http2_only: False lets TLS negotiate HTTP/1.1 (push services nobody here chose).
+    http2_only: False lets TLS negotiate HTTP/1.1 (push services nobody here chose), but for the servers
+    `speaks_http2` knows better about.
     bounded: stop reading an answer at BODY_LIMIT instead of cutting it there (HTTP/2 always does; where
     HTTP/1.1 is allowed it is some 20 % dearer).
     """
@@ -60,11 +61,12 @@ class Transport:
         streams: int = 100,
         connections: int = 8,
         http2_only: bool = True,
+        speaks_http2: Callable[[str], bool] = lambda url: False,
         bounded: bool = False,
     ) -> None:
         self._ca_file, self._timeout = ca_file, timeout
         self._connect_timeout = min(connect_timeout, timeout)
-        self._http2_only, self._bounded = http2_only, bounded
+        self._http2_only, self._speaks_http2, self._bounded = http2_only, speaks_http2, bounded
         self._streams, self._connections = streams, connections
         self._origins: dict[str, Origin] = {}
         self._renewed_at = 0.0
@@ -103,7 +105,9 @@ class Transport:
                 origin.forget()  # requests in flight keep theirs
             self._origins = {}
         origin = self._origins[url] = (
-            self._http2(url) if self._http2_only else ReqwestOrigin(self._clients, url)
+            self._http2(url)
+            if self._http2_only or self._speaks_http2(url)
+            else ReqwestOrigin(self._clients, url)
         )
         return origin
 

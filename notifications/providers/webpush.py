@@ -117,12 +117,15 @@ class WebPushSession(Session):
         self._push_services = provider.push_services
         self._key, self._subject = _private_key(credential.secret), str(credential.public["subject"])
         self._public_key = public_key(self._key)
+        # Chrome's push service is FCM; it and Apple's are the same servers as for apps.
+        chrome = endpoints.fcm_url.rstrip("/")
         self._transport = Transport(
             ca_file=endpoints.ca_file,
             timeout=endpoints.timeout,
             streams=STREAMS,
             connections=CONNECTIONS,
             http2_only=False,
+            speaks_http2=lambda url: url == chrome or url.endswith(".push.apple.com"),
             bounded=True,
         )
         self._services: dict[str, _Service] = {}
