@@ -73,8 +73,8 @@ $(VENV)/bin/uv:
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt uv
 
-# uv takes 9 seconds where pip takes 50; pip knows registries that are configured for pip alone.
-install = $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement $(1) || \
+# uv takes 9 seconds where pip takes 50; pip knows registries that are configured for pip alone, and says what is wrong.
+install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --requirement $(1) 2>/dev/null || \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(1)
 
 $(RUNTIME): requirements.txt | $(VENV)/bin/uv
