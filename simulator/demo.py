@@ -28,6 +28,7 @@ def step(words: str) -> Iterator[None]:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell's `&` has it ignored
     data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").absolute()
     state_dir = data_dir / "simulator"
     print("Carillon demo", flush=True)
