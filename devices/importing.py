@@ -6,7 +6,6 @@ of life: a device that was retired stays so until it registers itself, or is lis
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -24,6 +23,8 @@ from devices.people import Person
 from devices.registrations import Registration
 
 CHUNK_LINES = 5_000
+CHUNK_BYTES = 8_000_000  # of lines waiting to be decoded
+SMALL_LINE = 500  # what a line of a table, decoded already, is taken for
 ERRORS_LISTED = 100
 ATTEMPTS = 5
 
@@ -131,8 +132,16 @@ def _imported(
 
 
 def _chunks(source: Source) -> Iterator[list[tuple[int, Any]]]:
-    lines = iter(source)
-    while chunk := list(itertools.islice(lines, CHUNK_LINES)):
+    """As many lines as one round of statements takes, or as much as may lie in memory, whichever is less."""
+    chunk: list[tuple[int, Any]] = []
+    size = 0
+    for number, value in source:
+        chunk.append((number, value))
+        size += len(value) if isinstance(value, bytes) else SMALL_LINE
+        if len(chunk) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
         yield chunk
 
 

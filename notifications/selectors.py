@@ -49,8 +49,10 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     One query for all. `received`, `opened` and `clicked` are what devices reported, not part of the sum.
     """
     found = {notification.id: _empty(notification.recipient_count) for notification in notifications}
-    for id, outcome, reason, count in _tallies(list(found)):
-        _add(found[id], outcome, reason, count)
+    for id, recipients, outcome, reason, count in _tallies(list(found)):
+        found[id]["recipients"] = recipients
+        if outcome is not None and reason is not None and count is not None:
+            _add(found[id], outcome, reason, count)
     for row in found.values():
         settled = row["accepted"] + row["uncertain"] + row["cancelled"]
         settled += sum(row["suppressed"].values()) + sum(row["failed"].values())
@@ -82,11 +84,13 @@ def _add(row: dict[str, Any], outcome: str, reason: str, count: int) -> None:
         row[outcome] += count
 
 
-def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, str, str, int]]:
+def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, int, str | None, str | None, int | None]]:
+    """Recipients and outcomes as of one instant, so that they add up while the audience is being resolved."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT notification_id, outcome, reason, sum(count)::bigint FROM notifications_tally"
-            " WHERE notification_id = ANY (%s) GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC",
+            "SELECT n.id, n.recipient_count, t.outcome, t.reason, sum(t.count)::bigint"
+            " FROM notifications_notification n LEFT JOIN notifications_tally t ON t.notification_id = n.id"
+            " WHERE n.id = ANY (%s) GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 5 DESC",
             [list(ids)],
         )
         return cursor.fetchall()

@@ -76,6 +76,8 @@ class Peer:
         self._server.close()
         for line in self.lines:
             line.transport.abort()
+        for _ in range(3):  # the transports let go of their sockets in the loop's next turns
+            await asyncio.sleep(0)
 
     async def accept(self, values: dict[int, int] | None = None) -> Line:
         line = await self.arrive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 
@@ -184,13 +185,18 @@ async def test_a_service_that_speaks_http_1_only_is_served_if_asked_for(certific
         writer.write(b"HTTP/1.1 201 Created\r\nlocation: /m/1\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        gone.set()
 
+    gone = asyncio.Event()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.chain, certificates.key)
     client = Transport(ca_file=certificates.authority, timeout=1.0, http2_only=False)
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
         answered = await post(client, f"https://localhost:{server.sockets[0].getsockname()[1]}")
         await client.close()
+        await asyncio.wait_for(gone.wait(), 5)
     assert (answered.status, answered.headers.get("location")) == (201, "/m/1")
 
 

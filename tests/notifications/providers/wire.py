@@ -77,6 +77,8 @@ class PushService:
         self._server.close()
         for connection in list(self._open):
             connection.transport.abort()
+        for _ in range(3):  # the transports let go of their sockets in the loop's next turns
+            await asyncio.sleep(0)
 
     def says(self, status: int, body: bytes = b"", **headers: str) -> None:
         """Answer everything with this."""
