@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import JSONField, Q, Value
+from django.db.models.functions import Now
 
 from devices.models import Category
 from notifications.ids import uuid7
@@ -45,6 +46,7 @@ class Notification(models.Model):
     collapse_key = models.CharField(max_length=64, blank=True)
     ttl_seconds = models.PositiveIntegerField(null=True)
     send_at = models.DateTimeField(null=True)
+    throttle_per_second = models.PositiveIntegerField(null=True, help_text="Recipients per second, at most.")
     # Σ of what acceptance and fan-out resolved; never counted down.
     recipient_count = models.PositiveBigIntegerField(default=0)
     idempotency_key = models.CharField(max_length=255, null=True)
@@ -54,6 +56,12 @@ class Notification(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
+    # Dead letters sent again: how often, and when last; the message's lifetime counts from then.
+    replay_count = models.PositiveSmallIntegerField(db_default=0)
+    replayed_at = models.DateTimeField(null=True)
+    # The sum, recounted from the ledger once everything is settled (pipeline/verify.py).
+    verified_at = models.DateTimeField(null=True)
+    violations = models.JSONField(db_default=Value([], JSONField()))
 
     class Meta:
         ordering = ("-id",)
@@ -76,6 +84,11 @@ class Notification(models.Model):
                 fields=("id",),
                 name="unfinished_notifications",
                 condition=Q(status__in=("fanning_out", "sending")),
+            ),
+            models.Index(
+                fields=("finished_at",),
+                name="unverified_notifications",
+                condition=Q(status__in=("done", "cancelled"), verified_at__isnull=True),
             ),
         ]
 
@@ -123,17 +136,25 @@ class Batch(models.Model):
     status = models.CharField(max_length=8, choices=Status)
     device_ids = ArrayField(models.BigIntegerField())
     attempt = models.PositiveSmallIntegerField(default=1)
+    # Which replay of the notification this belongs to; 0: the first sending.
+    replay = models.PositiveSmallIntegerField(db_default=0)
     due_at = models.DateTimeField()
     # Order of claiming: due_at plus the batch's place in its notification, so that a small
     # notification overtakes the tail of a large one.
     turn_at = models.DateTimeField()
+    # The rate limits have given it this moment; it is not asked of them again when that comes.
+    slot_at = models.DateTimeField(null=True)
     claim = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name_plural = "batches"
         indexes = [
-            models.Index(fields=("lane", "turn_at", "id"), name="ready_batches", condition=Q(status="ready")),
+            models.Index(
+                fields=("lane", "application_id", "turn_at", "id"),
+                name="ready_batches",
+                condition=Q(status="ready"),
+            ),
             models.Index(fields=("lane", "due_at"), name="waiting_batches", condition=Q(status="waiting")),
             models.Index(fields=("lease_until",), name="leased_batches", condition=Q(status="sending")),
             models.Index(fields=("notification_id",), name="batches_of_notification"),
@@ -157,9 +178,10 @@ class Delivery(models.Model):
         SUPPRESSED = "suppressed", "Suppressed"
         CANCELLED = "cancelled", "Cancelled"
         RESENT = "resent", "Unknown, sent again"
+        REPLAYED = "replayed", "Replayed"  # takes the recipient's final outcome back: `detail` names it
 
-    # Attempts that leave the recipient open; every other outcome is final.
-    NOT_FINAL = (Outcome.RETRY, Outcome.BLOCKED, Outcome.RESENT)
+    # Lines that leave the recipient open; every other outcome is final.
+    NOT_FINAL = (Outcome.RETRY, Outcome.BLOCKED, Outcome.RESENT, Outcome.REPLAYED)
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField()
@@ -192,7 +214,94 @@ class Tally(models.Model):
     slot = models.SmallIntegerField()
     outcome = models.CharField(max_length=12, choices=Delivery.Outcome)
     reason = models.CharField(max_length=60)
-    count = models.PositiveBigIntegerField()
+    # One slot may fall below zero (a replay takes back what another slot counted); their sum does not.
+    count = models.BigIntegerField()
 
     class Meta:
         verbose_name_plural = "tallies"
+
+
+class Replay(models.Model):
+    """Dead letters of one notification, sent again: who asked, for which, how many."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+", db_index=False)
+    notification = models.ForeignKey(Notification, on_delete=models.CASCADE, related_name="replays")
+    number = models.PositiveSmallIntegerField()  # Batch.replay of what it sends
+    requested_by = models.CharField(max_length=150)
+    criteria = models.JSONField(default=dict)
+    recipient_count = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(fields=("notification", "number"), name="one_replay_per_number")
+        ]
+        indexes = [models.Index(fields=("application", "-id"), name="replays_newest_first")]
+
+
+class Incident(models.Model):
+    """Trouble that stops lanes of one application and provider, or wants a human. The rows without
+    `closed_at` are what is wrong now: claims look at them (pipeline/claim.py), the admin shows them.
+    """
+
+    class Cause(models.TextChoices):
+        CREDENTIAL = "credential", "Credential refused"
+        CIRCUIT = "circuit", "Provider in trouble"  # failures or silence: the circuit is open
+        QUOTA = "quota", "Quota used up"
+        RETIREMENTS = "retirements", "Too many devices gone"
+        LEDGER = "ledger", "The sum does not hold"
+
+    application = models.ForeignKey(
+        Application, on_delete=models.CASCADE, related_name="incidents", db_index=False
+    )
+    provider = models.CharField(max_length=16, db_default="")
+    cause = models.CharField(max_length=12, choices=Cause)
+    notification = models.ForeignKey(Notification, on_delete=models.CASCADE, null=True, related_name="+")
+    stops_lanes = models.BooleanField(db_default=True)
+    lane_kind = models.CharField(max_length=16, db_default="")  # "": transactional and campaign
+    # When one recipient may be tried; null: only a human ends it.
+    trial_at = models.DateTimeField(null=True)
+    trial_count = models.PositiveIntegerField(db_default=0)
+    words = models.TextField(db_default="")  # the provider's, or ours
+    opened_at = models.DateTimeField(db_default=Now())
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.CharField(max_length=150, db_default="")  # "": by itself
+    told_at = models.DateTimeField(null=True)  # by e-mail and webhook
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("application", "provider", "cause", "notification"),
+                name="one_open_incident_per_cause",
+                condition=Q(closed_at__isnull=True),
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [models.Index(fields=("application", "-id"), name="incidents_newest_first")]
+
+
+class RetirementCount(models.Model):
+    """How many devices of an application a provider has declared gone in an hour; slots as in Tally."""
+
+    pk = models.CompositePrimaryKey("application_id", "provider", "hour", "slot")
+    application_id = models.BigIntegerField()
+    provider = models.CharField(max_length=16)
+    hour = models.DateTimeField()
+    slot = models.SmallIntegerField()
+    count = models.PositiveIntegerField()
+
+
+class SuspendedRetirement(models.Model):
+    """A verdict above the guard's share: the device stays until a human has decided (law 5)."""
+
+    device_id = models.BigIntegerField(primary_key=True)
+    application_id = models.BigIntegerField()
+    provider = models.CharField(max_length=16)
+    reason = models.CharField(max_length=60)
+    before = models.DateTimeField()  # retire only if not heard of since
+    suspended_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=("application_id", "provider"), name="suspended_retirements")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -27,6 +28,16 @@ class Application(models.Model):
         "rehearsal",
         default=False,
         help_text="Everything happens but the call to the provider.",
+    )
+    messages_per_second = models.PositiveIntegerField(
+        null=True, blank=True, help_text="At most, over all providers. Empty: as fast as it goes."
+    )
+    retirement_percent = models.PositiveSmallIntegerField(
+        "devices gone per hour, per cent",
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="If a provider declares more of the application's devices gone within an hour, a person is asked "
+        "before they are switched off.",
     )
     identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -81,6 +92,9 @@ class Credential(models.Model):
         default=dict, help_text="Settings that are no secret: key id, team, bundle, project."
     )
     secret = EncryptedTextField(blank=True)
+    messages_per_second = models.PositiveIntegerField(
+        null=True, blank=True, help_text="At most, with this credential. Empty: the provider's own limit."
+    )
     is_active = models.BooleanField(default=True)
     blocked_at = models.DateTimeField(null=True, blank=True, editable=False)
     blocked_reason = models.CharField(max_length=300, blank=True, editable=False)

@@ -1,0 +1,85 @@
+"""Opening and closing what stops an application's lanes. The rows are the gate: claim.py passes over whoever has
+an open one, and lets a single trial through when its time has come.
+
+Statements for senders (async) and for services (Django's cursor) alike; none touches the network.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Seconds to the next trial: doubled by each one that fails.
+FIRST_PAUSE: Final = {"circuit": 5.0, "credential": 30.0, "quota": 60.0}
+LONGEST_PAUSE: Final = {"circuit": 60.0, "credential": 900.0, "quota": 300.0}
+# How long a trial may take before another is let through: longer than any provider's timeout.
+TRIAL_SECONDS: Final = 25.0
+
+# Again while one is open: the trial has failed, or another sender has met the same trouble.
+OPEN = """
+    INSERT INTO notifications_incident AS i
+        (application_id, provider, cause, lane_kind, words, trial_at)
+    VALUES (%(application)s, %(provider)s, %(cause)s, %(lane_kind)s, %(words)s,
+        now() + make_interval(secs => %(pause)s::float))
+    ON CONFLICT (application_id, provider, cause, notification_id) WHERE closed_at IS NULL
+    DO UPDATE SET words = excluded.words,
+        trial_at = CASE WHEN i.trial_at IS NULL THEN NULL ELSE greatest(i.trial_at, excluded.trial_at) END
+"""
+
+TRIAL_FAILED = """
+    UPDATE notifications_incident
+    SET trial_count = trial_count + 1, words = %(words)s,
+        trial_at = now() + make_interval(secs => greatest(%(at_least)s::float,
+            least(%(longest)s::float, %(first)s::float * 2 ^ least(trial_count + 1, 20))))
+    WHERE application_id = %(application)s AND provider = %(provider)s AND cause = %(cause)s
+        AND closed_at IS NULL AND trial_at IS NOT NULL
+"""
+
+CLOSE = """
+    UPDATE notifications_incident SET closed_at = now(), closed_by = %(by)s
+    WHERE application_id = %(application)s AND provider = %(provider)s AND cause = ANY (%(causes)s)
+        AND closed_at IS NULL
+    RETURNING id
+"""
+
+
+def opening(
+    *,
+    application_id: int,
+    provider: str,
+    cause: str,
+    words: str,
+    pause: float | None = None,
+    lane_kind: str = "",
+) -> dict[str, object]:
+    """The parameters of OPEN. pause: seconds to the first trial; None: the cause's own, or for a cause without
+    trials, until a human closes it."""
+    return {
+        "application": application_id,
+        "provider": provider,
+        "cause": cause,
+        "words": words[:300],
+        "pause": FIRST_PAUSE.get(cause) if pause is None else pause,
+        "lane_kind": lane_kind,
+    }
+
+
+def failing(
+    *, application_id: int, provider: str, cause: str, words: str, at_least: float = 0.0
+) -> dict[str, object]:
+    """The parameters of TRIAL_FAILED. at_least: seconds the provider asked for."""
+    return {
+        "application": application_id,
+        "provider": provider,
+        "cause": cause,
+        "words": words[:300],
+        "at_least": at_least,
+        "first": FIRST_PAUSE[cause],
+        "longest": LONGEST_PAUSE[cause],
+    }
+
+
+def closing(
+    *, application_id: int, provider: str, causes: tuple[str, ...], by: str = ""
+) -> dict[str, object]:
+    """The parameters of CLOSE. by: who closed it, "" for nobody: it ended."""
+    return {"application": application_id, "provider": provider, "causes": list(causes), "by": by}
