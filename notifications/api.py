@@ -257,6 +257,7 @@ def _shown(notification: Notification, counts: dict[str, Any]) -> dict[str, Any]
         "collapse_key": notification.collapse_key or None,
         "ttl_seconds": notification.ttl_seconds,
         "send_at": notification.send_at,
+        "throttle_per_second": notification.throttle_per_second,
         "overrides": notification.overrides,
         "created_at": notification.created_at,
         "finished_at": notification.finished_at,

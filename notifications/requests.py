@@ -21,6 +21,7 @@ LONGEST_TTL = 28 * 24 * 3600  # seconds: what the most patient platform (FCM) ke
 FURTHEST = timedelta(days=366)
 LISTED_MOST = 1000
 COLLAPSE_KEY_BYTES = 64
+FASTEST = 1_000_000  # recipients per second: beyond what any installation sends
 
 # Opened on tap: a web page or an app's own scheme, never one that runs code.
 Link = Annotated[
@@ -104,6 +105,9 @@ class Send(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TTL)] | None = None
     collapse_key: Annotated[str, text(COLLAPSE_KEY_BYTES)] = ""
     send_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    throttle_per_second: (
+        Annotated[int, msgspec.Meta(ge=1, le=FASTEST, description="Recipients per second, at most.")] | None
+    ) = None
     overrides: Overrides | msgspec.UnsetType = msgspec.UNSET
     dry_run: bool = False
 
@@ -138,6 +142,7 @@ def draft(send: Send, *, application_id: int, now: datetime, idempotency_key: st
         collapse_key=send.collapse_key,
         ttl_seconds=send.ttl_seconds,
         send_at=_send_at(send.send_at, now),
+        throttle_per_second=send.throttle_per_second,
         idempotency_key=idempotency_key,
         fingerprint=accept.fingerprint(msgspec.to_builtins(send)) if idempotency_key else None,
     )

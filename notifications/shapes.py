@@ -68,6 +68,7 @@ class NotificationRow(msgspec.Struct):
     collapse_key: str | None
     ttl_seconds: int | None
     send_at: datetime | None
+    throttle_per_second: int | None
     overrides: dict[str, Any]
     created_at: datetime
     finished_at: datetime | None

@@ -43,6 +43,7 @@ class Draft:
     collapse_key: str = ""
     ttl_seconds: int | None = None
     send_at: datetime | None = None
+    throttle_per_second: int | None = None
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     id: UUID = field(default_factory=uuid7)
@@ -177,14 +178,15 @@ def resolve(notification: Notification) -> fan_out.Resolved:
 
 _INSERT = """
     INSERT INTO notifications_notification (id, application_id, category_id, status, content, audience, overrides,
-        priority, collapse_key, ttl_seconds, send_at, recipient_count, idempotency_key, fingerprint,
-        requested_by, created_at)
+        priority, collapse_key, ttl_seconds, send_at, throttle_per_second, recipient_count, idempotency_key,
+        fingerprint, requested_by, created_at)
     SELECT g.id, %(application)s, g.category_id, g.status, g.content, g.audience, g.overrides, g.priority,
-        g.collapse_key, g.ttl_seconds, g.send_at, coalesce(c.recipients, 0), g.idempotency_key,
-        decode(g.fingerprint, 'hex'), %(requested_by)s, %(now)s
+        g.collapse_key, g.ttl_seconds, g.send_at, g.throttle_per_second, coalesce(c.recipients, 0),
+        g.idempotency_key, decode(g.fingerprint, 'hex'), %(requested_by)s, %(now)s
     FROM jsonb_to_recordset(%(given)s::jsonb) AS g (
         id uuid, category_id bigint, status text, content jsonb, audience jsonb, overrides jsonb, priority text,
-        collapse_key text, ttl_seconds int, send_at timestamptz, idempotency_key text, fingerprint text
+        collapse_key text, ttl_seconds int, send_at timestamptz, throttle_per_second int,
+        idempotency_key text, fingerprint text
     ) LEFT JOIN {counts} AS c (notification_id, recipients) ON c.notification_id = g.id
 """
 _COUNTED = "(SELECT notification_id, count(*) FROM judged GROUP BY 1)"
@@ -205,6 +207,7 @@ def _given(drafts: Sequence[Draft], now: datetime, application_id: int, requeste
             "collapse_key": draft.collapse_key,
             "ttl_seconds": draft.ttl_seconds,
             "send_at": draft.send_at,
+            "throttle_per_second": draft.throttle_per_second,
             "idempotency_key": draft.idempotency_key,
             "fingerprint": draft.fingerprint.hex() if draft.fingerprint else None,
         }
