@@ -183,12 +183,30 @@ WEBPUSH_ALLOWED_HOSTS = ENV.webpush_allowed_hosts
 
 # Recipients a killed sender process can leave unknowable (law 3), all lanes together.
 SENDER_BUDGET = 500
-# Of which one lane may hold this share, so that a stalled provider cannot hold the process.
-SENDER_LANE_SHARE = 0.6
-BATCH_SIZE = 150
+# Of which one application may hold this share in one lane, so that its stalled provider cannot hold the process.
+SENDER_SHARE = 0.6
+BATCH_SIZE = 100
 # Longer than any provider's timeout: a live sender never loses a batch to the reaper.
 LEASE_SECONDS = 60
 SHARD_SIZE = 250_000
+
+# --- Alarms ---------------------------------------------------------------------------------
+
+BASE_URL = ENV.base_url
+ALARM_EMAILS = list(ENV.alarm_emails)
+ALARM_WEBHOOK_URL = ENV.alarm_webhook_url
+ALARM_WEBHOOK_SECRET = ENV.alarm_webhook_secret
+
+# Without a server, mail goes to the terminal of a trial, else nowhere.
+_MAIL = urlsplit(ENV.email_url or "")
+_BACKEND = "smtp" if ENV.email_url else "console" if DEBUG else "dummy"
+EMAIL_BACKEND = f"django.core.mail.backends.{_BACKEND}.EmailBackend"
+EMAIL_HOST = _MAIL.hostname or "localhost"
+EMAIL_PORT = _MAIL.port or {"smtp+starttls": 587, "smtps": 465}.get(_MAIL.scheme, 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_MAIL.username or ""), unquote(_MAIL.password or "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL.scheme == "smtp+starttls", _MAIL.scheme == "smtps"
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = ENV.email_from
 
 LOGGING = {
     "version": 1,

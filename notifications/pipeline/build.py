@@ -35,7 +35,7 @@ def sender(lane_names: Sequence[str]) -> Sender:
         providers=providers(),
         tokens=RedisTokenStore(settings.REDIS_URL),
         budget=settings.SENDER_BUDGET,
-        lane_share=settings.SENDER_LANE_SHARE,
+        share=settings.SENDER_SHARE,
         batch_size=settings.BATCH_SIZE,
         lease_seconds=settings.LEASE_SECONDS,
     )

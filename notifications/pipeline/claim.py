@@ -1,16 +1,24 @@
-"""Take ready batches of a lane under a lease. From the commit on, their recipients count as perhaps sent."""
+"""Take ready batches of a lane under a lease. From the commit on, their recipients count as perhaps sent.
+
+The turns are fair between applications, and an application with an open incident is passed over: its
+work waits as it is, at no cost of attempts. When the incident's time for a trial has come, one sender
+gets one of its batches to try it with (send.py, `_try`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from notifications import lanes
 from notifications.ids import uuid7
+from notifications.pipeline import incidents
 from notifications.providers.base import Outcome, Result
 
 if TYPE_CHECKING:
@@ -23,13 +31,18 @@ HELD = "held"
 # Its notification is gone with its application: nobody is left to account to.
 ERASED = "erased"
 
+# Why a recipient is put back at once: the incident, or the slot, says when it goes on.
+STOPPED, THROTTLED, STOPPING = "stopped", "throttled", "stopping"
+
 
 @dataclass(slots=True, eq=False)
 class Batch:
     """A claimed batch in a sender's memory.
 
     device_ids: those without an outcome on record. results: what has come in since the last flush.
-    flushing: what is being recorded now. content: once it is loaded.
+    flushing: what is being recorded now. content: once it is loaded. replay: which sending of the
+    notification this is. slot_at: the moment the rate limits gave it. trial: the causes of the incidents
+    this batch is to end or prolong; probe: the device it is tried with.
     """
 
     id: int
@@ -38,8 +51,13 @@ class Batch:
     device_ids: list[int]
     attempt: int
     claim: UUID
+    replay: int = 0
+    slot_at: datetime | None = None
+    trial: tuple[str, ...] = ()
+    probe: int | None = None
     content: Content | None = None
     claimed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    since: float = field(default_factory=time.monotonic)  # seconds; claimed_at on a clock that never jumps
     results: list[Result] = field(default_factory=list)
     flushing: list[Result] = field(default_factory=list)
     subscribers: dict[int, int | None] = field(default_factory=dict)
@@ -47,6 +65,11 @@ class Batch:
     @property
     def is_finished(self) -> bool:
         return len(self.results) >= len(self.device_ids)
+
+    @property
+    def sending(self) -> tuple[UUID, int]:
+        """The notification and which sending of it: what content is the same for."""
+        return self.notification_id, self.replay
 
     def add(self, device_id: int, outcome: str, reason: str) -> None:
         """Enter a decision of our own."""
@@ -60,20 +83,67 @@ class Batch:
         return [device for device in self.device_ids if device not in known]
 
 
+# applications: a loose index scan, one probe per application with something ready in the lane.
+# turns: those that may go, the least served first; a few at a time, so that little is locked for looking.
+# fitting: in rounds, a batch of each, as far as the room of the lane and of each application goes.
 CLAIM = """
-    WITH picked AS (
-        SELECT id, turn_at, cardinality(device_ids) AS size FROM notifications_batch
-        WHERE lane = %(lane)s AND status = 'ready'
-        ORDER BY turn_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    WITH RECURSIVE applications (id) AS (
+        (SELECT application_id FROM notifications_batch
+         WHERE lane = %(lane)s AND status = 'ready' ORDER BY application_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT b.application_id FROM notifications_batch b
+                WHERE b.lane = %(lane)s AND b.status = 'ready' AND b.application_id > a.id
+                ORDER BY b.application_id LIMIT 1)
+        FROM applications a WHERE a.id IS NOT NULL
+    ),
+    stops AS (
+        SELECT id, application_id, trial_at IS NOT NULL AND trial_at <= now() AS is_due FROM notifications_incident
+        WHERE closed_at IS NULL AND stops_lanes AND provider = %(provider)s AND lane_kind IN ('', %(kind)s)
+    ),
+    due AS (
+        SELECT i.id FROM notifications_incident i JOIN applications a ON a.id = i.application_id
+        WHERE i.id IN (SELECT id FROM stops) AND i.closed_at IS NULL AND i.trial_at <= now()
+            AND NOT EXISTS (SELECT FROM stops s WHERE s.application_id = i.application_id AND NOT s.is_due)
+        FOR UPDATE OF i SKIP LOCKED
+    ),
+    tried AS (
+        UPDATE notifications_incident i SET trial_at = now() + make_interval(secs => %(trial_seconds)s)
+        FROM due WHERE i.id = due.id RETURNING i.application_id, i.cause
+    ),
+    trials AS (SELECT application_id, array_agg(cause::text) AS causes FROM tried GROUP BY 1),
+    turns AS (
+        SELECT a.id, t.causes, coalesce(k.room, %(room)s) AS room,
+            row_number() OVER (ORDER BY coalesce(k.served, 0), a.id) AS place
+        FROM applications a
+        LEFT JOIN trials t ON t.application_id = a.id
+        LEFT JOIN unnest(%(known)s::bigint[], %(served)s::float[], %(rooms)s::int[]) AS k (id, served, room)
+            ON k.id = a.id
+        WHERE a.id IS NOT NULL AND coalesce(k.room, 1) > 0
+            AND (t.causes IS NOT NULL OR NOT EXISTS (SELECT FROM stops s WHERE s.application_id = a.id))
+        ORDER BY place LIMIT 8
+    ),
+    picked AS (
+        SELECT t.id AS application_id, t.place, t.room, t.causes, b.id, b.turn_at, b.size
+        FROM turns t CROSS JOIN LATERAL (
+            SELECT id, turn_at, cardinality(device_ids) AS size FROM notifications_batch
+            WHERE lane = %(lane)s AND status = 'ready' AND application_id = t.id
+            ORDER BY turn_at, id LIMIT CASE WHEN t.causes IS NULL THEN %(most)s ELSE 1 END FOR UPDATE SKIP LOCKED
+        ) b
+    ),
+    numbered AS (
+        SELECT *, row_number() OVER own AS round, sum(size) OVER own AS own_total FROM picked
+        WINDOW own AS (PARTITION BY application_id ORDER BY turn_at, id)
     ),
     fitting AS (
-        SELECT id FROM (SELECT id, size, sum(size) OVER (ORDER BY turn_at, id) AS total FROM picked) AS summed
-        WHERE total <= %(room)s OR (total = size AND %(is_idle)s)
+        SELECT id, causes FROM (
+            SELECT id, causes, size, own_total, room, sum(size) OVER (ORDER BY round, place) AS total FROM numbered
+        ) AS summed
+        WHERE total <= %(room)s AND own_total <= room OR total = size AND %(is_idle)s
     )
     UPDATE notifications_batch b
     SET status = 'sending', claim = %(claim)s, lease_until = now() + make_interval(secs => %(lease)s)
     FROM fitting WHERE b.id = fitting.id
-    RETURNING b.id, b.application_id, b.notification_id, b.device_ids, b.attempt
+    RETURNING b.id, b.application_id, b.notification_id, b.device_ids, b.attempt, b.replay, b.slot_at, fitting.causes
 """
 
 PROMOTE = """
@@ -91,30 +161,62 @@ READY = """
 """
 
 
+class Share(NamedTuple):
+    """An application in one lane of one sender. served: recipients lately; room: how many more it may hold."""
+
+    served: float
+    room: int
+
+
 async def batches(
-    connection: AsyncConnection, lane: str, *, room: int, most: int, is_idle: bool, lease_seconds: float
+    connection: AsyncConnection,
+    lane: str,
+    *,
+    room: int,
+    most: int,
+    is_idle: bool,
+    lease_seconds: float,
+    shares: Mapping[int, Share] | None = None,
 ) -> list[Batch]:
-    """At most `most` batches of at most `room` recipients together, the earliest turns first; none to two senders.
+    """Ready batches of at most `room` recipients together, none to two senders.
 
+    Applications take turns, the least served first; of each its earliest turns, at most `most`, which keeps
+    small what is locked for looking and passed over by others meanwhile.
     is_idle: the first is taken even if it alone is larger than the room.
-
-    `most` keeps small what is locked for looking and passed over by others meanwhile.
     """
+    shares = shares or {}
     claim = uuid7()
     cursor = await connection.execute(
         CLAIM,
         {
             "lane": lane,
+            "provider": lanes.provider_of(lane),
+            "kind": lane.partition(".")[2],
             "room": room,
             "most": most,
             "is_idle": is_idle,
             "claim": claim,
             "lease": lease_seconds,
+            "trial_seconds": incidents.TRIAL_SECONDS,
+            "known": list(shares),
+            "served": [share.served for share in shares.values()],
+            "rooms": [share.room for share in shares.values()],
         },
     )
     return [
-        Batch(id, application_id, notification_id, device_ids, attempt, claim)
-        for id, application_id, notification_id, device_ids, attempt in await cursor.fetchall()
+        Batch(
+            id, application_id, notification_id, devices, attempt, claim, replay, slot_at, tuple(causes or ())
+        )
+        for (
+            id,
+            application_id,
+            notification_id,
+            devices,
+            attempt,
+            replay,
+            slot_at,
+            causes,
+        ) in await cursor.fetchall()
     ]
 
 

@@ -34,6 +34,27 @@ TRIAL_FAILED = """
         AND closed_at IS NULL AND trial_at IS NOT NULL
 """
 
+# Nobody was found to try it with.
+TRIAL_VOID = """
+    UPDATE notifications_incident SET trial_at = now()
+    WHERE application_id = %(application)s AND provider = %(provider)s AND cause = ANY (%(causes)s)
+        AND closed_at IS NULL AND trial_at IS NOT NULL
+"""
+
+# One service of several behind a provider refuses our key: an alarm, but the lanes go on. It ends by itself when no
+# refusal has been met for longer than any held recipient waits.
+OPEN_PARTIAL = """
+    INSERT INTO notifications_incident AS i (application_id, provider, cause, words, stops_lanes, trial_at)
+    VALUES (%(application)s, %(provider)s, 'credential', %(words)s, false, now() + interval '20 minutes')
+    ON CONFLICT (application_id, provider, cause, notification_id) WHERE closed_at IS NULL
+    DO UPDATE SET trial_at = excluded.trial_at WHERE NOT i.stops_lanes
+"""
+
+END_PARTIAL = """
+    UPDATE notifications_incident SET closed_at = now()
+    WHERE closed_at IS NULL AND NOT stops_lanes AND cause = 'credential' AND trial_at < now()
+"""
+
 CLOSE = """
     UPDATE notifications_incident SET closed_at = now(), closed_by = %(by)s
     WHERE application_id = %(application)s AND provider = %(provider)s AND cause = ANY (%(causes)s)

@@ -31,6 +31,8 @@ class Content:
     expires_at: datetime
     resend_after_crash: bool
     is_rehearsal: bool
+    application_rate: int | None  # messages per second, at most
+    throttle: int | None  # recipients per second, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,12 @@ class Recipient:
 
 CONTENTS = """
     SELECT n.id, n.application_id, n.category_id, c.slug, n.content, n.overrides, n.priority, n.collapse_key,
-        coalesce(n.send_at, n.created_at), n.ttl_seconds, c.crash_rule = 'resend', a.is_sandbox
-    FROM notifications_notification n
+        coalesce(CASE WHEN g.replay > 0 THEN n.replayed_at END, n.send_at, n.created_at), n.ttl_seconds,
+        c.crash_rule = 'resend', a.is_sandbox, a.messages_per_second, n.throttle_per_second, g.replay
+    FROM unnest(%(ids)s::uuid[], %(replays)s::int[]) AS g (id, replay)
+    JOIN notifications_notification n ON n.id = g.id
     JOIN devices_category c ON c.id = n.category_id
     JOIN tenants_application a ON a.id = n.application_id
-    WHERE n.id = ANY (%s)
 """
 
 RECIPIENTS = f"""
@@ -60,9 +63,13 @@ RECIPIENTS = f"""
 """
 
 
-async def contents(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Content]:
-    cursor = await connection.execute(CONTENTS, [list(ids)])
-    return [_content(*row) for row in await cursor.fetchall()]
+async def contents(
+    connection: AsyncConnection, sent: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], Content]:
+    """By notification and which sending of it: a replay's lifetime counts from the replay."""
+    ids, replays = [id for id, _ in sent], [replay for _, replay in sent]
+    cursor = await connection.execute(CONTENTS, {"ids": ids, "replays": replays})
+    return {(row[0], row[-1]): _content(*row[:-1]) for row in await cursor.fetchall()}
 
 
 def _content(
@@ -78,6 +85,8 @@ def _content(
     ttl_seconds: int | None,
     resend_after_crash: bool,
     is_rehearsal: bool,
+    application_rate: int | None,
+    throttle: int | None,
 ) -> Content:
     ttl = accept.DEFAULT_TTL if ttl_seconds is None else timedelta(seconds=ttl_seconds)
     return Content(
@@ -93,16 +102,18 @@ def _content(
         meant_for + ttl,
         resend_after_crash,
         is_rehearsal,
+        application_rate,
+        throttle,
     )
 
 
 async def recipients(
-    connection: AsyncConnection, batches: Sequence[Batch], contents: dict[UUID, Content]
+    connection: AsyncConnection, batches: Sequence[Batch], contents: dict[tuple[UUID, int], Content]
 ) -> dict[int, list[Recipient]]:
     """Batch id → its recipients. One query per application and category among the batches, usually one."""
     groups: dict[tuple[int, int], list[Batch]] = {}
     for batch in batches:
-        key = batch.application_id, contents[batch.notification_id].category_id
+        key = batch.application_id, contents[batch.sending].category_id
         groups.setdefault(key, []).append(batch)
     loaded: dict[int, list[Recipient]] = {}
     for (application_id, category_id), members in groups.items():

@@ -19,7 +19,7 @@ REAP = """
     ),
     taken AS (
         DELETE FROM notifications_batch b USING dead WHERE b.id = dead.id
-        RETURNING b.application_id, b.notification_id, b.lane, b.device_ids, b.attempt
+        RETURNING b.application_id, b.notification_id, b.lane, b.device_ids, b.attempt, b.replay
     ),
     judged AS (
         SELECT t.*, c.crash_rule = 'resend' AND t.attempt < %(most)s AS again
@@ -29,8 +29,8 @@ REAP = """
     ),
     again AS (
         INSERT INTO notifications_batch
-            (application_id, notification_id, lane, status, device_ids, attempt, due_at, turn_at)
-        SELECT application_id, notification_id, lane, 'ready', device_ids, attempt + 1, now(), now()
+            (application_id, notification_id, lane, status, device_ids, attempt, replay, due_at, turn_at)
+        SELECT application_id, notification_id, lane, 'ready', device_ids, attempt + 1, replay, now(), now()
         FROM judged WHERE again
     ),
     logged AS (

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -27,6 +28,17 @@ SLOTS = 16
 Final = Delivery.Outcome
 
 
+class Next(NamedTuple):
+    """What recipients must have in common to wait in one batch."""
+
+    application_id: int
+    notification_id: UUID
+    attempt: int
+    replay: int
+    due_at: datetime
+    slot_at: datetime | None
+
+
 @dataclass(slots=True)
 class Entries:
     """What one flush will write, gathered per batch."""
@@ -35,10 +47,7 @@ class Entries:
     tallies: Counter[tuple[UUID, str, str]] = field(default_factory=Counter)
     retired: list[tuple[int, str, datetime]] = field(default_factory=list)
     environments: dict[int, str] = field(default_factory=dict)
-    # (application, notification, attempt, due) → devices
-    retries: defaultdict[tuple[int, UUID, int, datetime], list[int]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    retries: defaultdict[Next, list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
 # Under one claim a batch only shrinks: its size tells whether this flush was recorded already (its COMMIT
@@ -90,11 +99,12 @@ LEARN_ENVIRONMENT = """
 
 RETRY = """
     INSERT INTO notifications_batch
-        (application_id, notification_id, lane, status, device_ids, attempt, due_at, turn_at)
-    SELECT application_id, notification_id, %(lane)s, 'waiting', devices::bigint[], attempt, due_at, due_at
-    FROM unnest(%(applications)s::bigint[], %(notifications)s::uuid[], %(attempts)s::int[],
-        %(dues)s::timestamptz[], %(devices)s::text[])
-        AS g (application_id, notification_id, attempt, due_at, devices)
+        (application_id, notification_id, lane, status, device_ids, attempt, replay, due_at, turn_at, slot_at)
+    SELECT application_id, notification_id, %(lane)s, 'waiting', devices::bigint[], attempt, replay, due_at, due_at,
+        slot_at
+    FROM unnest(%(applications)s::bigint[], %(notifications)s::uuid[], %(attempts)s::int[], %(replays)s::int[],
+        %(dues)s::timestamptz[], %(slots)s::timestamptz[], %(devices)s::text[])
+        AS g (application_id, notification_id, attempt, replay, due_at, slot_at, devices)
 """
 
 
@@ -166,6 +176,12 @@ def _judge(
         if result.retired_since:
             before = min(before, datetime.fromtimestamp(result.retired_since, UTC))
         entries.retired.append((result.device_id, reason, before))
+    elif (
+        outcome is Outcome.RETRY
+        and result.device_id == batch.probe
+        and _put_back(entries, result, batch, now)
+    ):
+        return Final.RETRY, reason  # it was tried for all; that is not counted against it
     elif outcome is Outcome.RETRY:
         return _again(entries, Final.RETRY, result, batch, backoff, now)
     elif outcome is Outcome.BLOCKED and _put_back(entries, result, batch, now):
@@ -194,17 +210,35 @@ def _again(
 
 def _put_back(entries: Entries, result: Result, batch: Batch, now: datetime) -> bool:
     """Hold the recipient at no cost of attempts; False where that would outlast the message."""
-    due = now + retry.hold(now - batch.content.meant_for if batch.content else timedelta())
+    due = _held_until(result, batch, now)
     if batch.content and due >= batch.content.expires_at:
         return False
-    _queue(entries, batch, result.device_id, batch.attempt, due)
+    slot_at = batch.slot_at if result.reason == claim.THROTTLED else None
+    _queue(entries, batch, result.device_id, batch.attempt, due, slot_at)
     return True
 
 
-def _queue(entries: Entries, batch: Batch, device_id: int, attempt: int, due: datetime) -> None:
-    # Whole seconds: retries of a second share a batch.
-    due = due.replace(microsecond=0)
-    entries.retries[batch.application_id, batch.notification_id, attempt, due].append(device_id)
+def _held_until(result: Result, batch: Batch, now: datetime) -> datetime:
+    if result.reason == claim.THROTTLED and batch.slot_at:
+        return batch.slot_at
+    # An open incident, or nobody's fault: there is nothing to wait for here.
+    if result.device_id == batch.probe or result.reason in (claim.STOPPED, claim.STOPPING):
+        return now
+    return now + retry.hold(now - batch.content.meant_for if batch.content else timedelta())
+
+
+def _queue(
+    entries: Entries,
+    batch: Batch,
+    device_id: int,
+    attempt: int,
+    due: datetime,
+    slot_at: datetime | None = None,
+) -> None:
+    if slot_at is None:
+        due = due.replace(microsecond=0)  # retries of a second share a batch
+    key = Next(batch.application_id, batch.notification_id, attempt, batch.replay, due, slot_at)
+    entries.retries[key].append(device_id)
 
 
 async def _write(connection: AsyncConnection, lane: str, entries: Entries, most: int) -> None:
@@ -235,16 +269,14 @@ def _tally_columns(tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, ob
     }
 
 
-def _retry_columns(
-    retries: Mapping[tuple[int, UUID, int, datetime], Sequence[int]], most: int
-) -> dict[str, object]:
+def _retry_columns(retries: Mapping[Next, Sequence[int]], most: int) -> dict[str, object]:
     """Cut to batches that fit wherever there is room for one."""
     rows = [
         (*key, _array(devices[start : start + most]))
         for key, devices in retries.items()
         for start in range(0, len(devices), most)
     ]
-    names = ("applications", "notifications", "attempts", "dues", "devices")
+    names = ("applications", "notifications", "attempts", "replays", "dues", "slots", "devices")
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 

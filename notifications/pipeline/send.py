@@ -1,4 +1,4 @@
-"""Claimed batches go out: load ▸ render ▸ one attempt per recipient. Results gather in the batches.
+"""Claimed batches go out: load ▸ limits ▸ render ▸ one attempt per recipient. Results gather in the batches.
 
 Whatever fails here short of the process's death leaves every recipient with a result: what was not
 tried is put back, what was tried and not answered is uncertain.
@@ -7,17 +7,18 @@ tried is put back, what was tried and not answered is uncertain.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from notifications.pipeline import claim, load, render, sessions
+from notifications.pipeline import claim, load, render, sessions, trouble
 from notifications.pipeline.claim import Batch
 from notifications.pipeline.load import Content, Recipient
 from notifications.providers.base import Outcome, PayloadTooLarge, Provider, Result
@@ -26,7 +27,15 @@ log = structlog.get_logger(__name__)
 
 REMEMBERED = 512  # notifications whose content and rendered form are kept
 
-Loaded = tuple[dict[UUID, Content], dict[int, list[Recipient]], dict[int, Sequence[sessions.Open]]]
+Sent = tuple[UUID, int]  # a notification and which sending of it
+Loaded = tuple[dict[Sent, Content], dict[int, list[Recipient]], dict[int, Sequence[sessions.Open]]]
+
+
+class Attempt(NamedTuple):
+    """Somebody to be sent to, and through what."""
+
+    recipient: Recipient
+    opened: sessions.Open
 
 
 class Sending:
@@ -40,11 +49,13 @@ class Sending:
         *,
         fresh_seconds: float,
         noted: Callable[[Batch], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
-        self._contents: OrderedDict[UUID, Content] = OrderedDict()
+        self._contents: OrderedDict[Sent, Content] = OrderedDict()
         self._provider, self._pool, self._sessions = provider, pool, opened
-        self._fresh_seconds, self._noted = fresh_seconds, noted
-        self._rendered: OrderedDict[UUID, Any] = OrderedDict()
+        self._fresh_seconds, self._noted, self._is_stopping = fresh_seconds, noted, is_stopping
+        self._rendered: OrderedDict[Sent, Any] = OrderedDict()
+        self._trouble = trouble.Trouble(provider, pool, opened)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, batches: Sequence[Batch]) -> None:
@@ -54,30 +65,39 @@ class Sending:
     async def _send(self, batches: Sequence[Batch]) -> None:
         try:
             contents, recipients, opened = await self._load(batches)
+            for batch in batches:
+                batch.content = contents.get(batch.sending)
         except Exception:
             log.exception("load_failed", action="send.load_failed", provider=self._provider.name)
             for batch in batches:
                 self._settle(batch, claim.HELD, "not_loaded")
             return
         for batch in batches:
-            batch.content = contents.get(batch.notification_id)
             if batch.content is None:
                 self._settle(batch, claim.ERASED, "")
-            elif not self._is_fresh(batch):
-                self._settle(batch, claim.HELD, "not_loaded")
+            elif reason := self._obstacle(batch):
+                self._settle(batch, claim.HELD, reason)
             else:
                 self._begin(batch, batch.content, recipients[batch.id], opened[batch.application_id])
 
+    def _obstacle(self, batch: Batch) -> str:
+        """Why the batch is put back as it is, or ""."""
+        if self._is_stopping():
+            return claim.STOPPING
+        if self._trouble.has_stopped(batch):
+            return claim.STOPPED
+        # Loading took longer than the lease allows: another may have taken the batch over meanwhile.
+        return "" if self._is_fresh(batch) else "not_loaded"
+
     def _is_fresh(self, batch: Batch) -> bool:
-        """Loading took no longer than the lease allows: nobody else has taken the batch over meanwhile."""
-        return (datetime.now(UTC) - batch.claimed_at).total_seconds() < self._fresh_seconds
+        return time.monotonic() - batch.since < self._fresh_seconds
 
     async def _load(self, batches: Sequence[Batch]) -> Loaded:
         while True:
             try:
                 async with self._pool.connection() as connection:
                     contents = await self._content(connection, batches)
-                    known = [batch for batch in batches if batch.notification_id in contents]
+                    known = [batch for batch in batches if batch.sending in contents]
                     recipients = await load.recipients(connection, known, contents)
                     opened = {
                         id: await self._sessions.of(connection, id, self._provider.name)
@@ -89,13 +109,13 @@ class Sending:
                     raise
                 await asyncio.sleep(0.5)
 
-    async def _content(self, connection: Any, batches: Sequence[Batch]) -> dict[UUID, Content]:
+    async def _content(self, connection: Any, batches: Sequence[Batch]) -> dict[Sent, Content]:
         """The notifications of these batches; read once per process."""
-        wanted = {batch.notification_id for batch in batches}
-        missing = [id for id in wanted if id not in self._contents]
-        for content in await load.contents(connection, missing) if missing else ():
-            _remember(self._contents, content.id, content)
-        return {id: self._contents[id] for id in wanted if id in self._contents}
+        wanted = {batch.sending for batch in batches}
+        missing = [sent for sent in wanted if sent not in self._contents]
+        for sent, content in (await load.contents(connection, missing) if missing else {}).items():
+            _remember(self._contents, sent, content)
+        return {sent: self._contents[sent] for sent in wanted if sent in self._contents}
 
     def _begin(
         self, batch: Batch, content: Content, recipients: Sequence[Recipient], opened: Sequence[sessions.Open]
@@ -105,7 +125,24 @@ class Sending:
         rendered = self._prepared(batch, content)
         if rendered is None:
             return
-        blocked: dict[int, tuple[sessions.Open, list[Recipient]]] = {}
+        try:
+            attempts = self._decide(batch, content, recipients, opened)
+        except Exception:  # nobody has been sent to yet
+            log.exception("not_decided", action="send.not_decided", notification=str(content.id))
+            batch.results.clear()
+            self._settle(batch, claim.HELD, "not_loaded")
+            return
+        if batch.trial:
+            self._spawn(self._try(batch, rendered, attempts))
+        else:
+            self._attempt_all(batch, rendered, attempts)
+        self._noted(batch)
+
+    def _decide(
+        self, batch: Batch, content: Content, recipients: Sequence[Recipient], opened: Sequence[sessions.Open]
+    ) -> list[Attempt]:
+        """Enter the outcomes that need no provider; who is left to be sent to."""
+        attempts = []
         for recipient in recipients:
             if recipient.suppressed:
                 batch.add(recipient.target.device_id, claim.SUPPRESSED, recipient.suppressed)
@@ -113,13 +150,9 @@ class Sending:
                 batch.add(recipient.target.device_id, Outcome.ACCEPTED, "rehearsal")
             elif (session := sessions.fitting(opened, recipient)) is None:
                 batch.add(recipient.target.device_id, claim.HELD, "no_credential")
-            elif session.is_blocked:
-                blocked.setdefault(session.credential.id, (session, []))[1].append(recipient)
             else:
-                self._spawn(self._attempt(batch, session, rendered, recipient))
-        for session, waiting in blocked.values():
-            self._spawn(self._probe(batch, session, rendered, waiting))
-        self._noted(batch)
+                attempts.append(Attempt(recipient, session))
+        return attempts
 
     def _prepared(self, batch: Batch, content: Content) -> Any:
         """The rendered message, or None: it cannot be sent, and the batch is settled."""
@@ -127,9 +160,9 @@ class Sending:
             self._settle(batch, claim.FAILED, "expired")
             return None
         try:
-            if content.id not in self._rendered:
-                _remember(self._rendered, content.id, render.rendered(content, self._provider))
-            return self._rendered[content.id]
+            if batch.sending not in self._rendered:
+                _remember(self._rendered, batch.sending, render.rendered(content, self._provider))
+            return self._rendered[batch.sending]
         except PayloadTooLarge:
             self._settle(batch, Outcome.REJECTED, "payload_too_large")
         except Exception:
@@ -140,53 +173,67 @@ class Sending:
     def _settle(self, batch: Batch, outcome: str, reason: str) -> None:
         for device_id in batch.device_ids:
             batch.add(device_id, outcome, reason)
+        if batch.trial:
+            self._trouble.untried(batch)
         self._noted(batch)
 
-    async def _attempt(
-        self, batch: Batch, opened: sessions.Open, rendered: Any, recipient: Recipient
-    ) -> Outcome:
+    # --- attempts -------------------------------------------------------------------------
+
+    def _attempt_all(self, batch: Batch, rendered: Any, attempts: Iterable[Attempt]) -> None:
+        blocked: dict[int, list[Attempt]] = {}
+        for attempt in attempts:
+            if attempt.opened.is_blocked:
+                blocked.setdefault(attempt.opened.credential.id, []).append(attempt)
+            else:
+                self._spawn(self._attempt(batch, rendered, attempt))
+        for waiting in blocked.values():
+            self._spawn(self._probe(batch, rendered, waiting))
+
+    async def _attempt(self, batch: Batch, rendered: Any, attempt: Attempt) -> Result:
+        target = attempt.recipient.target
         try:
-            result = await opened.session.send(rendered, recipient.target)
+            result = await attempt.opened.session.send(rendered, target)
         except Exception:
             # A provider never raises for a message; if it does, what happened is unknown.
             log.exception("provider_raised", action="send.provider_raised", provider=self._provider.name)
-            result = Result(recipient.target.device_id, Outcome.UNCERTAIN, "internal_error")
-        # With a scope (one push service of many) the others go on; these recipients are held.
-        if result.outcome is Outcome.BLOCKED and not result.scope and not opened.is_blocked:
-            opened.is_blocked = True
-            self._spawn(self._block(opened, f"{result.reason}: {result.detail}".rstrip(": ")))
+            result = Result(target.device_id, Outcome.UNCERTAIN, "internal_error")
+        self._trouble.note(batch, attempt.opened, result)
         batch.results.append(result)
         self._noted(batch)
-        return result.outcome
+        return result
 
-    async def _probe(
-        self, batch: Batch, opened: sessions.Open, rendered: Any, waiting: Sequence[Recipient]
-    ) -> None:
-        """With a blocked credential: try one recipient now and then, put the others back until it works."""
-        rest = list(waiting)
+    async def _try(self, batch: Batch, rendered: Any, attempts: Sequence[Attempt]) -> None:
+        """An incident's trial: one recipient goes ahead; the others follow if that went well, or go back."""
+        if not attempts:
+            self._trouble.untried(batch)
+            return
+        first, *rest = attempts
+        batch.probe = first.recipient.target.device_id
+        result = await self._attempt(batch, rendered, first)
+        if self._trouble.tried(batch, first.opened, result):
+            self._attempt_all(batch, rendered, rest)
+        else:
+            self._put_back(batch, rest, claim.STOPPED)
+
+    async def _probe(self, batch: Batch, rendered: Any, waiting: Sequence[Attempt]) -> None:
+        """One credential of several is blocked: try one recipient now and then, put the others back until it works."""
+        opened, rest = waiting[0].opened, waiting
         if opened.may_probe:
-            opened.may_probe = False
-            outcome = await self._attempt(batch, opened, rendered, rest.pop(0))
-            if outcome is Outcome.BLOCKED:
-                self._spawn(self._block(opened, "still refused"))
-            elif outcome in (Outcome.ACCEPTED, Outcome.UNREGISTERED, Outcome.REJECTED):  # it was let in
-                opened.is_blocked = False
-                self._spawn(self._unblock(opened))
-        for recipient in rest:
-            if opened.is_blocked:
-                batch.add(recipient.target.device_id, claim.HELD, "credential_blocked")
-            else:
-                self._spawn(self._attempt(batch, opened, rendered, recipient))
+            opened.may_probe, (first, *rest) = False, waiting
+            result = await self._attempt(batch, rendered, first)
+            if result.outcome is Outcome.BLOCKED:
+                self._trouble.block(opened, "still refused")
+            elif result.outcome in trouble.WELL:
+                self._trouble.unblock(opened)
+        if opened.is_blocked:
+            self._put_back(batch, rest, "credential_blocked")
+        else:
+            self._attempt_all(batch, rendered, rest)
+
+    def _put_back(self, batch: Batch, attempts: Iterable[Attempt], reason: str) -> None:
+        for attempt in attempts:
+            batch.add(attempt.recipient.target.device_id, claim.HELD, reason)
         self._noted(batch)
-
-    async def _block(self, opened: sessions.Open, reason: str) -> None:
-        log.error("credential_blocked", action="send.blocked", credential=opened.credential.id)
-        async with self._pool.connection() as connection:
-            await self._sessions.block(connection, opened, reason)
-
-    async def _unblock(self, opened: sessions.Open) -> None:
-        async with self._pool.connection() as connection:
-            await self._sessions.unblock(connection, opened)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -199,7 +246,7 @@ class Sending:
             log.error("send_failed", action="send.failed", provider=self._provider.name, exc_info=error)
 
 
-def _remember(cache: OrderedDict[UUID, Any], key: UUID, value: Any) -> None:
+def _remember(cache: OrderedDict[Sent, Any], key: Sent, value: Any) -> None:
     cache[key] = value
     if len(cache) > REMEMBERED:
         cache.popitem(last=False)

@@ -1,15 +1,20 @@
 """The sender of a worker process: it turns its lanes over, claim ▸ send ▸ record, again and again.
 
 What it has claimed and not yet recorded is what a `kill -9` leaves unknowable, so that is what its
-budget bounds, over all lanes together; a lane may hold only a share, so a stalled provider cannot
-hold the process. No network inside a transaction (law 6): a cycle records what has come in, claims
-what fits, commits, and only then are the claimed sent (send.py).
+budget bounds, over all lanes together. A bulkhead at each level keeps a stalled provider from holding
+the process: an application may hold a share of a lane's room, a lane all but one batch of the budget,
+and whoever holds something leaves room for one batch of whoever holds nothing.
+
+No network inside a transaction (law 6): a cycle records what has come in, claims what fits, commits,
+and only then are the claimed sent (send.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -26,6 +31,7 @@ from notifications.providers.base import Provider, TokenStore
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5  # an idle sender looks by itself this often
+SERVED_DECAY = 0.7  # of what counts as lately, with each look
 PARTIAL_SECONDS = 0.25  # results of a batch that still waits for others are recorded after this
 
 
@@ -40,7 +46,7 @@ class Sender:
         providers: Mapping[str, Provider],
         tokens: TokenStore,
         budget: int,
-        lane_share: float,
+        share: float,
         batch_size: int,
         lease_seconds: float,
     ) -> None:
@@ -53,12 +59,17 @@ class Sender:
             # Give up early and try anew at the next use: the pool's own pauses double to minutes, and leases
             # would run out while the database is back already.
             reconnect_timeout=3,
-            kwargs={"autocommit": True, "prepare_threshold": 2},
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 2,
+                "application_name": f"carillon-sender-{os.getpid()}",
+            },
         )
         self.providers = providers
         self.sessions = sessions.Sessions(providers, tokens)
         self.budget, self.batch_size, self.lease_seconds = budget, batch_size, lease_seconds
-        self.lane_budget = max(batch_size, int(budget * lane_share))
+        self.lane_budget = max(batch_size, budget - batch_size)
+        self.application_budget = max(batch_size, int(budget * share))
         self.lanes = {name: Lane(self, name) for name in lane_names}
         self.is_stopping = False
 
@@ -85,10 +96,10 @@ class Sender:
         for lane in self.lanes.values():
             lane.signal.set()
 
-    def room(self, lane: Lane) -> int:
-        """How many more recipients the lane may claim."""
-        held = sum(other.held for other in self.lanes.values())
-        return min(self.budget - held, self.lane_budget - lane.held)
+    @property
+    def free(self) -> int:
+        """How many more recipients this process may claim."""
+        return self.budget - sum(lane.held for lane in self.lanes.values())
 
     async def _look(self) -> None:
         """What has come due, or was left without a wake-up, is found here."""
@@ -99,6 +110,8 @@ class Sender:
                         self.lanes[name].wake()
             except (DatabaseError, PoolTimeout) as error:
                 log.warning("database_away", action="send.database_away", error=type(error).__name__)
+            for lane in self.lanes.values():
+                lane.forget()
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -110,6 +123,8 @@ class Lane:
         self.provider = sender.providers[lanes.provider_of(name)]
         self.signal = asyncio.Event()
         self.held = 0  # recipients claimed and not yet recorded
+        self._held_by: Counter[int] = Counter()  # the same by application
+        self._served: defaultdict[int, float] = defaultdict(float)  # recipients lately, by application
         self._sender = sender
         self._sending = send.Sending(
             self.provider,
@@ -117,6 +132,7 @@ class Lane:
             sender.sessions,
             fresh_seconds=sender.lease_seconds / 4,
             noted=self._noted,
+            is_stopping=lambda: sender.is_stopping,
         )
         self._claimed: dict[int, Batch] = {}
         self._may_have_work = self._did_not_fit = False
@@ -148,7 +164,7 @@ class Lane:
     async def _cycle(self) -> bool:
         """Record and claim in one transaction. False: there was nothing to do."""
         flush = self._take()
-        room = 0 if self._sender.is_stopping or not self._may_have_work else self._sender.room(self)
+        room = 0 if self._sender.is_stopping or not self._may_have_work else self._room()
         if not flush and room < self._least_room:
             return False
         fresh: list[Batch] = []
@@ -186,6 +202,30 @@ class Lane:
             batch.flushing, batch.results = batch.results, []
         return taken
 
+    def forget(self) -> None:
+        """What was served a while ago counts less."""
+        for application in list(self._served):
+            self._served[application] *= SERVED_DECAY
+            if self._served[application] < 1:
+                del self._served[application]
+
+    def _room(self) -> int:
+        return min(self._sender.free, self._sender.lane_budget - self.held)
+
+    def _shares(self, room: int) -> dict[int, claim.Share]:
+        """The applications this lane has served lately or holds something of; all others have the lane's room."""
+        sender = self._sender
+        beside_others = sender.free - sender.batch_size
+        return {
+            id: claim.Share(
+                self._served.get(id, 0.0),
+                min(sender.application_budget - self._held_by[id], beside_others)
+                if self._held_by[id]
+                else room,
+            )
+            for id in {*self._served, *+self._held_by}
+        }
+
     async def _claim(self, connection: AsyncConnection, room: int) -> list[Batch]:
         self._may_have_work = False
         fresh = await claim.batches(
@@ -195,11 +235,12 @@ class Lane:
             most=self._most_batches,
             is_idle=not self._claimed,
             lease_seconds=self._sender.lease_seconds,
+            shares=self._shares(room),
         )
         if fresh:
             self._may_have_work = True
         # The first in line may have been too large for the room: look again as soon as there is more.
-        self._did_not_fit = not fresh and room < self._sender.lane_budget
+        self._did_not_fit = not fresh and self._sender.free < self._sender.budget
         return fresh
 
     def _release(self, flushed: Sequence[Batch]) -> None:
@@ -207,6 +248,7 @@ class Lane:
             self._may_have_work = True
         for batch in flushed:
             self.held -= len(batch.flushing)
+            self._held_by[batch.application_id] -= len(batch.flushing)
             batch.device_ids = batch.left_over()
             batch.flushing = []
             if not batch.device_ids:
@@ -218,6 +260,8 @@ class Lane:
         for batch in fresh:
             self._claimed[batch.id] = batch
             self.held += len(batch.device_ids)
+            self._held_by[batch.application_id] += len(batch.device_ids)
+            self._served[batch.application_id] += len(batch.device_ids)
         self._sending.start(fresh)
 
     def _noted(self, batch: Batch) -> None:

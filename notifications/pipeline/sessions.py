@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 from psycopg import AsyncConnection
 
+from notifications.pipeline import incidents
 from notifications.pipeline.load import Recipient
 from notifications.providers.base import Credential, Provider, Session, TokenStore
 from tenants.fields import cipher
@@ -21,16 +22,28 @@ log = structlog.get_logger(__name__)
 REFRESH_SECONDS = 3.0
 
 CREDENTIALS = """
-    SELECT id, public, secret, updated_at, blocked_at IS NOT NULL, blocked_at < now() - interval '30 seconds'
+    SELECT id, public, secret, updated_at, messages_per_second, blocked_at IS NOT NULL,
+        blocked_at < now() - interval '30 seconds'
     FROM tenants_credential
     WHERE application_id = %s AND provider = %s AND is_active
     ORDER BY id
 """
 
-# Not if it was replaced meanwhile: the refusal was of the old secret.
+# Not if it was replaced meanwhile: the refusal was of the old secret. Lanes stop with the last credential that worked.
 BLOCK = """
-    UPDATE tenants_credential SET blocked_at = now(), blocked_reason = %(reason)s
-    WHERE id = %(id)s AND updated_at = %(updated_at)s
+    WITH blocked AS (
+        UPDATE tenants_credential SET blocked_at = now(), blocked_reason = %(reason)s
+        WHERE id = %(id)s AND updated_at = %(updated_at)s RETURNING id, application_id, provider
+    )
+    INSERT INTO notifications_incident AS i (application_id, provider, cause, words, stops_lanes, trial_at)
+    SELECT b.application_id, b.provider, 'credential', %(reason)s, NOT EXISTS (
+            SELECT FROM tenants_credential c WHERE c.application_id = b.application_id AND c.provider = b.provider
+                AND c.is_active AND c.blocked_at IS NULL AND c.id <> b.id
+        ), now() + make_interval(secs => %(pause)s)
+    FROM blocked b
+    ON CONFLICT (application_id, provider, cause, notification_id) WHERE closed_at IS NULL
+    DO UPDATE SET words = excluded.words, stops_lanes = excluded.stops_lanes,
+        trial_at = greatest(i.trial_at, excluded.trial_at)
 """
 
 # And what waited for it goes on at once.
@@ -38,9 +51,14 @@ UNBLOCK = """
     WITH mended AS (
         UPDATE tenants_credential SET blocked_at = NULL, blocked_reason = '', checked_at = now()
         WHERE id = %(id)s AND blocked_at IS NOT NULL RETURNING application_id, provider
+    ),
+    ended AS (
+        UPDATE notifications_incident i SET closed_at = now() FROM mended
+        WHERE i.application_id = mended.application_id AND i.provider = mended.provider AND i.cause = 'credential'
+            AND i.closed_at IS NULL
     )
     UPDATE notifications_batch b SET due_at = now() FROM mended
-    WHERE b.application_id = mended.application_id AND b.status = 'waiting' AND b.attempt = 1
+    WHERE b.application_id = mended.application_id AND b.status = 'waiting' AND b.attempt = 1 AND b.slot_at IS NULL
         AND b.lane IN (mended.provider || '.transactional', mended.provider || '.campaign')
 """
 
@@ -52,6 +70,7 @@ class Open:
     credential: Credential
     session: Session
     updated_at: datetime
+    rate: int | None  # messages per second, at most
     is_blocked: bool
     may_probe: bool
 
@@ -70,7 +89,8 @@ class Sessions:
         """The application's sessions with this provider; empty while it has no credential for it."""
         key = application_id, provider
         read_at, known = self._of.get(key, (0.0, []))
-        if time.monotonic() - read_at > REFRESH_SECONDS:
+        # A blocked one may have been mended this moment: its work must not be put back for long.
+        if time.monotonic() - read_at > REFRESH_SECONDS or any(opened.is_blocked for opened in known):
             known = await self._refresh(connection, application_id, provider)
             self._of[key] = time.monotonic(), known
         return known
@@ -79,7 +99,13 @@ class Sessions:
         """Stop sending with this credential, everywhere, and say why."""
         opened.is_blocked, opened.may_probe = True, False
         await connection.execute(
-            BLOCK, {"id": opened.credential.id, "updated_at": opened.updated_at, "reason": reason[:300]}
+            BLOCK,
+            {
+                "id": opened.credential.id,
+                "updated_at": opened.updated_at,
+                "reason": reason[:300],
+                "pause": incidents.FIRST_PAUSE["credential"],
+            },
         )
 
     async def unblock(self, connection: AsyncConnection, opened: Open) -> None:
@@ -119,12 +145,13 @@ class Sessions:
         public: dict[str, object],
         secret: str,
         updated_at: datetime,
+        rate: int | None,
         is_blocked: bool,
         may_probe: bool | None,
     ) -> Open:
         known = self._open.get(id)
         if known and known.updated_at == updated_at:
-            known.is_blocked, known.may_probe = is_blocked, bool(may_probe)
+            known.rate, known.is_blocked, known.may_probe = rate, is_blocked, bool(may_probe)
             return known
         if known:
             # Requests of the old session may still be under way; it is closed when they must be over.
@@ -132,7 +159,7 @@ class Sessions:
         clear = cipher().decrypt(secret.encode()).decode() if secret else ""
         credential = Credential(id, provider, public, clear)
         session = self._providers[provider].open(credential, self._tokens)
-        self._open[id] = Open(credential, session, updated_at, is_blocked, bool(may_probe))
+        self._open[id] = Open(credential, session, updated_at, rate, is_blocked, bool(may_probe))
         return self._open[id]
 
 

@@ -54,6 +54,7 @@ class Apns(Provider):
     limit = 4096
     Options = Options
     BACKOFF = Backoff(base=5, cap=900, attempts=8)
+    QUOTA = frozenset({"too_many_provider_token_updates"})
     OUTCOMES = {
         (200, ""): Verdict(Outcome.ACCEPTED, ""),
         (400, "BadDeviceToken"): BAD_TOKEN,

@@ -60,6 +60,7 @@ class Fcm(Provider):
     limit = LIMIT
     Options = Options
     BACKOFF = Backoff(base=10, cap=1800, attempts=8)  # Google: 10 s at least, about an hour in all
+    QUOTA = frozenset({"quota_exceeded"})  # the project's, not a device's
     OUTCOMES = {
         (200, ""): Verdict(Outcome.ACCEPTED, ""),
         (400, UNKNOWN_ADDRESS): Verdict(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 
@@ -73,7 +73,7 @@ class Pipeline:
             conninfo=_conninfo(),
             providers={"memory": self.provider},
             tokens=NoTokens(),
-            **{"budget": 500, "lane_share": 0.6, "batch_size": 100, "lease_seconds": 60, **options},
+            **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60, **options},
         )
 
     def send(self, senders: int = 1) -> None:
@@ -119,8 +119,9 @@ class Pipeline:
 
 SUM = """
     SELECT recipient_count,
-        (SELECT count(*) FROM notifications_delivery d
-         WHERE d.notification_id = n.id AND d.outcome NOT IN ('retry', 'blocked', 'resent')),
+        (SELECT count(*) FILTER (WHERE d.outcome NOT IN ('retry', 'blocked', 'resent', 'replayed'))
+            - count(*) FILTER (WHERE d.outcome = 'replayed')
+         FROM notifications_delivery d WHERE d.notification_id = n.id),
         (SELECT coalesce(sum(cardinality(device_ids)), 0) FROM notifications_batch b WHERE b.notification_id = n.id),
         (SELECT coalesce(sum(count), 0)::bigint FROM notifications_tally t WHERE t.notification_id = n.id)
     FROM notifications_notification n WHERE n.id = %s
@@ -134,11 +135,20 @@ def _conninfo() -> str:
 
 
 def _has_ready() -> bool:
-    from notifications.models import Batch
+    from notifications.models import Batch, Incident
 
     try:
-        is_due = Q(status="ready") | Q(status="waiting", due_at__lte=timezone.now())
-        return Batch.objects.filter(is_due).exists()
+        now = timezone.now()
+        is_due = Q(status="ready") | Q(status="waiting", due_at__lte=now)
+        is_stopped = Exists(
+            Incident.objects.filter(
+                Q(trial_at__isnull=True) | Q(trial_at__gt=now),
+                application_id=OuterRef("application_id"),
+                closed_at__isnull=True,
+                stops_lanes=True,
+            )
+        )
+        return Batch.objects.filter(~is_stopped, is_due).exists()
     finally:
         connection.close()
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from devices.models import Device
 from notifications import periodic, services
-from notifications.models import Batch, Notification
+from notifications.models import Batch, Incident, Notification
 from notifications.pipeline import claim, load, reap, record
 from notifications.providers.base import Outcome, Result, Verdict
 from tenants.models import Credential
@@ -116,20 +116,22 @@ def test_a_blocked_credential_holds_the_work_and_goes_on_once_it_works(
     assert set(Batch.objects.values_list("attempt", flat=True)) == {1}
     pipeline.assert_sum(notification.id)
 
+    incident = Incident.objects.get(closed_at=None)
+    assert (incident.cause, incident.provider, incident.words) == ("credential", "memory", "bad_key")
+
     sent_while_blocked = len(pipeline.provider.sent)
     Batch.objects.update(due_at=timezone.now())
     pipeline.send()
     assert len(pipeline.provider.sent) == sent_while_blocked
 
     pipeline.provider.default = Verdict(Outcome.ACCEPTED, "")
-    Credential.objects.update(blocked_at=timezone.now() - timedelta(minutes=1))
-    for _ in range(2):
-        Batch.objects.update(due_at=timezone.now())
-        pipeline.send()
+    Incident.objects.update(trial_at=timezone.now())
+    pipeline.send()
     assert {lines[-1] for lines in pipeline.ledger(notification).values()} == {("accepted", "")}
     assert len(pipeline.ledger(notification)) == len(devices)
     credential.refresh_from_db()
     assert credential.blocked_at is None
+    assert not Incident.objects.filter(closed_at=None).exists()
 
 
 def test_without_a_credential_the_work_waits(pipeline: Pipeline, make_device: Make) -> None:
@@ -282,7 +284,7 @@ def test_a_flush_recorded_twice_counts_once(pipeline: Pipeline, make_device: Mak
             (batch,) = await claim.batches(
                 database, "memory.transactional", room=500, most=9, is_idle=True, lease_seconds=60
             )
-            (batch.content,) = await load.contents(database, [notification.id])
+            batch.content = (await load.contents(database, [batch.sending]))[batch.sending]
             batch.flushing = [Result(id, Outcome.ACCEPTED, "") for id in devices[:2]]
             for _ in range(2):
                 await record.results(
