@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from campaigns import services
 from campaigns.models import Campaign
@@ -71,6 +76,7 @@ class CampaignForm(forms.ModelForm):
             "platform",
             "attribute_name",
             "attribute_value",
+            "throttle_per_second",
         )
         labels = {
             "url": "Opens",
@@ -90,6 +96,9 @@ class CampaignForm(forms.ModelForm):
                 attrs={"placeholder": "plan", "list": "attribute-names"}
             ),
             "attribute_value": UnfoldAdminTextInputWidget(attrs={"placeholder": "premium"}),
+            "throttle_per_second": UnfoldAdminIntegerFieldWidget(
+                attrs={"placeholder": "as fast as it goes", "min": 1}
+            ),
         }
         help_texts = {
             "image": "Shown on phones and in most browsers. A wide picture (2:1) below 500 KB works everywhere.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from devices.models import Category
@@ -35,6 +36,13 @@ class Campaign(models.Model):
     platform = models.CharField(max_length=8, blank=True)
     attribute_name = models.CharField(max_length=80, blank=True)
     attribute_value = models.CharField(max_length=200, blank=True)
+    throttle_per_second = models.PositiveIntegerField(
+        "send at most, per second",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000_000)],
+        help_text="Empty: as fast as it goes. Spreads what your own servers get when people tap.",
+    )
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT, editable=False)
     notification = models.OneToOneField(
         Notification, on_delete=models.PROTECT, null=True, editable=False, related_name="campaign"

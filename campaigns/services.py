@@ -66,11 +66,13 @@ def launch(campaign: Campaign, *, by: User) -> Campaign:
 
 def _draft(campaign: Campaign) -> notifications.Draft:
     said, meant = content(campaign), audience(campaign)
-    body = json.dumps([campaign.category_id, said, meant], sort_keys=True)
+    pace = campaign.throttle_per_second
+    body = json.dumps([campaign.category_id, said, meant, pace], sort_keys=True)
     return notifications.Draft(
         category=campaign.category,
         content=said,
         audience=meant,
+        throttle_per_second=pace,
         idempotency_key=f" campaign:{campaign.id}",  # no key of the API begins with a space
         fingerprint=hashlib.sha256(body.encode()).digest()[:16],
     )
@@ -97,5 +99,6 @@ def duplicate(campaign: Campaign, *, by: User) -> Campaign:
         platform=campaign.platform,
         attribute_name=campaign.attribute_name,
         attribute_value=campaign.attribute_value,
+        throttle_per_second=campaign.throttle_per_second,
         created_by=by,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.timesince import timeuntil
 
 from campaigns import forms, selectors, services
 from campaigns.models import Campaign
@@ -81,6 +84,7 @@ def _review(
         "title": "Review and send",
         "campaign": campaign,
         "audience": audience_words(campaign),
+        "pace": pace_words(campaign, found["reach"].reachable),
         "version": campaign.updated_at.isoformat(),
         "form": form,
         "error": error,
@@ -105,6 +109,16 @@ def audience_words(campaign: Campaign) -> str:
         case Campaign.Audience.ATTRIBUTE:
             return f"People whose {campaign.attribute_name} is “{campaign.attribute_value}”"
     return f"Everyone in {campaign.application}"
+
+
+def pace_words(campaign: Campaign, devices: int = 0) -> str:
+    """How fast it may go and, where that makes it last, how long that takes."""
+    if not campaign.throttle_per_second:
+        return "As fast as it goes"
+    words = f"At most {campaign.throttle_per_second:,} per second"
+    now = timezone.now()
+    lasts = timedelta(seconds=devices / campaign.throttle_per_second)
+    return words if lasts < timedelta(minutes=1) else f"{words}: takes {timeuntil(now + lasts, now, depth=1)}"
 
 
 def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -158,6 +172,7 @@ def live(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         **_live_context(admin, request, campaign),
         "title": campaign.name,
         "audience": audience_words(campaign),
+        "pace": pace_words(campaign),
         "duplicate_url": admin.url("duplicate", campaign) if admin.has_add_permission(request) else "",
     }
     return admin.render(request, "campaigns/live.html", campaign, context)

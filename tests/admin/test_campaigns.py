@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from campaigns import forms
+from campaigns import forms, selectors
 from campaigns.models import Campaign
 from notifications.models import Notification, Tally
+from notifications.reach import Reach
 from tests.conftest import Tenant
 
 Make = Callable[..., Campaign]
@@ -55,6 +56,32 @@ def test_a_draft_is_saved_reviewed_and_launched_once(
     assert "Launched, with 1 reachable devices." in admin.get(f"{url}history/").content.decode()
 
 
+@pytest.mark.parametrize(
+    ("throttle", "reachable", "words"),
+    [
+        ("", 1_000_000, "As fast as it goes"),
+        ("500", 1_000, "At most 500 per second<"),
+        ("1000", 90_000, "At most 1,000 per second: takes 1\xa0minute<"),
+        ("10", 1_000_000, "At most 10 per second: takes 1\xa0day<"),
+    ],
+)
+def test_the_pace_is_said_before_and_after_the_launch(
+    admin: Client,
+    said: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    throttle: str,
+    reachable: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(selectors, "reach_now", lambda campaign: Reach(reachable=reachable))
+    admin.post("/admin/campaigns/campaign/add/", {**said, "throttle_per_second": throttle})
+    campaign = Campaign.objects.get()
+    url = f"/admin/campaigns/campaign/{campaign.pk}/"
+    assert words in admin.get(f"{url}review/").content.decode()
+    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
+    assert words.partition(":")[0] in admin.get(f"{url}live/").content.decode()
+
+
 def test_saving_sends_nothing(admin: Client, said: dict[str, Any]) -> None:
     answer = admin.post("/admin/campaigns/campaign/add/", {**said, "_save": "1"}, follow=True)
     assert "Draft saved. Nothing has been sent." in answer.content.decode()
@@ -70,6 +97,9 @@ def test_saving_sends_nothing(admin: Client, said: dict[str, Any]) -> None:
         ({"audience": "attribute"}, "attribute_name"),
         ({"image": "not an address"}, "image"),
         ({"audience": "nobody"}, "audience"),
+        ({"throttle_per_second": "0"}, "throttle_per_second"),
+        ({"throttle_per_second": "1000001"}, "throttle_per_second"),
+        ({"throttle_per_second": "fast"}, "throttle_per_second"),
     ],
 )
 def test_what_cannot_be_sent_is_said_beside_its_field(

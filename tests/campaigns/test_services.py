@@ -17,6 +17,14 @@ from tests.conftest import Tenant
 Make = Callable[..., Campaign]
 
 
+@pytest.mark.parametrize("throttle", [None, 1, 500])
+def test_a_launch_keeps_the_pace_asked_for(anna: User, make_campaign: Make, throttle: int | None) -> None:
+    launched = services.launch(make_campaign(throttle_per_second=throttle), by=anna)
+    assert launched.notification
+    assert launched.notification.throttle_per_second == throttle
+    assert services.duplicate(launched, by=anna).throttle_per_second == throttle
+
+
 def test_a_launch_makes_the_notification_it_says(anna: User, make_campaign: Make) -> None:
     campaign = services.launch(make_campaign(url="shop://sale"), by=anna)
     notification = campaign.notification
