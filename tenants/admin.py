@@ -44,6 +44,15 @@ class ApplicationAdmin(ConsoleAdmin):
     def mode(self, obj: Application) -> str:
         return "Rehearsal" if obj.is_sandbox else "Live"
 
+    def get_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
+        """Limits are for those who have something to limit."""
+        return (*self.fields, "messages_per_second", "retirement_percent") if obj else self.fields
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "messages_per_second":  # none is said by an empty field
+            kwargs |= {"min_value": 1, "max_value": 1_000_000}
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def get_prepopulated_fields(self, request: HttpRequest, obj: Application | None = None) -> dict[str, Any]:
         return {} if obj else self.prepopulated_fields
 
