@@ -17,6 +17,10 @@ def provider_of(lane: str) -> str:
     return lane.partition(".")[0]
 
 
+def is_transactional(lane: str) -> bool:
+    return lane.endswith(TRANSACTIONAL)
+
+
 def kind_of(*, category_kind: str, is_mass: bool) -> str:
     """Marketing, and anything to an audience that is not listed by name, never shares a lane with a one-off."""
     return CAMPAIGN if is_mass or category_kind == "marketing" else TRANSACTIONAL

@@ -34,6 +34,7 @@ def sender(lane_names: Sequence[str]) -> Sender:
         conninfo=settings.DATABASE_URL,
         providers=providers(),
         tokens=RedisTokenStore(settings.REDIS_URL),
+        redis_url=settings.REDIS_URL,
         budget=settings.SENDER_BUDGET,
         share=settings.SENDER_SHARE,
         batch_size=settings.BATCH_SIZE,

@@ -41,8 +41,8 @@ class Batch:
 
     device_ids: those without an outcome on record. results: what has come in since the last flush.
     flushing: what is being recorded now. content: once it is loaded. replay: which sending of the
-    notification this is. slot_at: the moment the rate limits gave it. trial: the causes of the incidents
-    this batch is to end or prolong; probe: the device it is tried with.
+    notification this is. slot_at: the moment the rate limits gave it; held_until: not before.
+    trial: the causes of the incidents this batch is to end or prolong; probe: the device it is tried with.
     """
 
     id: int
@@ -53,6 +53,7 @@ class Batch:
     claim: UUID
     replay: int = 0
     slot_at: datetime | None = None
+    held_until: datetime | None = None
     trial: tuple[str, ...] = ()
     probe: int | None = None
     content: Content | None = None
@@ -203,21 +204,7 @@ async def batches(
             "rooms": [share.room for share in shares.values()],
         },
     )
-    return [
-        Batch(
-            id, application_id, notification_id, devices, attempt, claim, replay, slot_at, tuple(causes or ())
-        )
-        for (
-            id,
-            application_id,
-            notification_id,
-            devices,
-            attempt,
-            replay,
-            slot_at,
-            causes,
-        ) in await cursor.fetchall()
-    ]
+    return [Batch(*row[:5], claim, *row[5:7], trial=tuple(row[7] or ())) for row in await cursor.fetchall()]
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,7 +18,7 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from notifications.pipeline import claim, load, render, sessions, trouble
+from notifications.pipeline import claim, limits, load, render, sessions, trouble
 from notifications.pipeline.claim import Batch
 from notifications.pipeline.load import Content, Recipient
 from notifications.providers.base import Outcome, PayloadTooLarge, Provider, Result
@@ -39,7 +39,11 @@ class Attempt(NamedTuple):
 
 
 class Sending:
-    """The attempts of one lane in one process. `noted` is called whenever a batch may be finished."""
+    """The attempts of one lane in one process.
+
+    noted: called whenever a batch may be finished. refused: called with an application and for how many seconds
+    the rate limits will let nothing more of it through.
+    """
 
     def __init__(
         self,
@@ -48,14 +52,18 @@ class Sending:
         opened: sessions.Sessions,
         *,
         fresh_seconds: float,
+        limiting: limits.Limits,
+        is_transactional: bool,
         noted: Callable[[Batch], None],
         is_stopping: Callable[[], bool],
+        refused: Callable[[int, float], None],
     ) -> None:
         self._contents: OrderedDict[Sent, Content] = OrderedDict()
         self._provider, self._pool, self._sessions = provider, pool, opened
         self._fresh_seconds, self._noted, self._is_stopping = fresh_seconds, noted, is_stopping
+        self._limits, self._is_transactional, self._refused = limiting, is_transactional, refused
         self._rendered: OrderedDict[Sent, Any] = OrderedDict()
-        self._trouble = trouble.Trouble(provider, pool, opened)
+        self._trouble = trouble.Trouble(provider, pool, opened, limiting)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, batches: Sequence[Batch]) -> None:
@@ -67,6 +75,7 @@ class Sending:
             contents, recipients, opened = await self._load(batches)
             for batch in batches:
                 batch.content = contents.get(batch.sending)
+            await self._limit(batches, opened)
         except Exception:
             log.exception("load_failed", action="send.load_failed", provider=self._provider.name)
             for batch in batches:
@@ -86,8 +95,39 @@ class Sending:
             return claim.STOPPING
         if self._trouble.has_stopped(batch):
             return claim.STOPPED
+        if batch.held_until:
+            return claim.THROTTLED
         # Loading took longer than the lease allows: another may have taken the batch over meanwhile.
         return "" if self._is_fresh(batch) else "not_loaded"
+
+    async def _limit(self, batches: Sequence[Batch], opened: dict[int, Sequence[sessions.Open]]) -> None:
+        """Ask the rate limits, in the order of the claim; who has to wait is given its time. A trial need not ask."""
+        asking = [batch for batch in batches if batch.content and not batch.trial]
+        now = datetime.now(UTC)
+        turns = await self._limits.reserve([self._request(batch, opened, now) for batch in asking])
+        for batch, turn in zip(asking, turns, strict=True):
+            if turn.wait:
+                batch.held_until = now + timedelta(seconds=turn.wait)
+                batch.slot_at = batch.held_until if turn.is_slot else None
+                if not turn.is_slot:
+                    self._refused(batch.application_id, turn.wait)
+
+    def _request(
+        self, batch: Batch, opened: dict[int, Sequence[sessions.Open]], now: datetime
+    ) -> limits.Request:
+        assert batch.content is not None
+        return limits.of(
+            size=len(batch.device_ids),
+            is_transactional=self._is_transactional,
+            application_id=batch.application_id,
+            application_per_second=batch.content.application_rate,
+            provider=self._provider.name,
+            credentials=[(one.credential.id, one.rate) for one in opened[batch.application_id]],
+            notification_id=batch.notification_id,
+            throttle_per_second=batch.content.throttle,
+            slot_at=batch.slot_at,
+            now=now,
+        )
 
     def _is_fresh(self, batch: Batch) -> bool:
         return time.monotonic() - batch.since < self._fresh_seconds

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from notifications import lanes
-from notifications.pipeline import claim, record, send, sessions
+from notifications.pipeline import claim, limits, record, send, sessions
 from notifications.pipeline.claim import Batch
 from notifications.providers.base import Provider, TokenStore
 
@@ -33,6 +34,12 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5  # an idle sender looks by itself this often
 SERVED_DECAY = 0.7  # of what counts as lately, with each look
 PARTIAL_SECONDS = 0.25  # results of a batch that still waits for others are recorded after this
+
+# By the name they give their connections; they share the rates when Redis, which adds them up, is away.
+SENDERS = """
+    SELECT count(DISTINCT (application_name, client_addr)) FROM pg_stat_activity
+    WHERE application_name LIKE 'carillon-sender-%'
+"""
 
 
 class Sender:
@@ -45,6 +52,7 @@ class Sender:
         conninfo: str,
         providers: Mapping[str, Provider],
         tokens: TokenStore,
+        redis_url: str,
         budget: int,
         share: float,
         batch_size: int,
@@ -67,6 +75,8 @@ class Sender:
         )
         self.providers = providers
         self.sessions = sessions.Sessions(providers, tokens)
+        self.limits = limits.Limits(redis_url, lambda: self._senders)
+        self._senders = 1
         self.budget, self.batch_size, self.lease_seconds = budget, batch_size, lease_seconds
         self.lane_budget = max(batch_size, budget - batch_size)
         self.application_budget = max(batch_size, int(budget * share))
@@ -83,6 +93,7 @@ class Sender:
                 look.cancel()
         finally:
             await self.sessions.close()
+            await self.limits.close()
             await self.pool.close()
 
     def wake(self, name: str) -> None:
@@ -108,6 +119,8 @@ class Sender:
                 async with self.pool.connection() as connection:
                     for name in await claim.ready_lanes(connection, list(self.lanes)):
                         self.lanes[name].wake()
+                    cursor = await connection.execute(SENDERS)
+                    (self._senders,) = await cursor.fetchone() or (1,)
             except (DatabaseError, PoolTimeout) as error:
                 log.warning("database_away", action="send.database_away", error=type(error).__name__)
             for lane in self.lanes.values():
@@ -125,6 +138,9 @@ class Lane:
         self.held = 0  # recipients claimed and not yet recorded
         self._held_by: Counter[int] = Counter()  # the same by application
         self._served: defaultdict[int, float] = defaultdict(float)  # recipients lately, by application
+        self._refused_until: dict[
+            int, float
+        ] = {}  # applications the rate limits let nothing through of; monotonic
         self._sender = sender
         self._sending = send.Sending(
             self.provider,
@@ -132,11 +148,14 @@ class Lane:
             sender.sessions,
             fresh_seconds=sender.lease_seconds / 4,
             noted=self._noted,
+            limiting=sender.limits,
+            is_transactional=lanes.is_transactional(name),
             is_stopping=lambda: sender.is_stopping,
+            refused=self._refused,
         )
         self._claimed: dict[int, Batch] = {}
         self._may_have_work = self._did_not_fit = False
-        is_mass = name.endswith(lanes.CAMPAIGN)
+        is_mass = not lanes.is_transactional(name)
         # A lane of one-recipient batches claims many at once; a campaign's are full or nearly so.
         self._least_room = sender.batch_size if is_mass else 1
         self._most_batches = max(1, sender.budget // 25) if is_mass else sender.budget
@@ -214,17 +233,19 @@ class Lane:
 
     def _shares(self, room: int) -> dict[int, claim.Share]:
         """The applications this lane has served lately or holds something of; all others have the lane's room."""
-        sender = self._sender
-        beside_others = sender.free - sender.batch_size
-        return {
-            id: claim.Share(
-                self._served.get(id, 0.0),
-                min(sender.application_budget - self._held_by[id], beside_others)
-                if self._held_by[id]
-                else room,
-            )
-            for id in {*self._served, *+self._held_by}
-        }
+        now = time.monotonic()
+        self._refused_until = {id: until for id, until in self._refused_until.items() if until > now}
+        known = {*self._served, *+self._held_by, *self._refused_until}
+        return {id: claim.Share(self._served.get(id, 0.0), self._room_of(id, room)) for id in known}
+
+    def _room_of(self, application_id: int, room: int) -> int:
+        if application_id in self._refused_until:
+            return 0
+        sender, held = self._sender, self._held_by[application_id]
+        return min(sender.application_budget - held, sender.free - sender.batch_size) if held else room
+
+    def _refused(self, application_id: int, seconds: float) -> None:
+        self._refused_until[application_id] = time.monotonic() + seconds
 
     async def _claim(self, connection: AsyncConnection, room: int) -> list[Batch]:
         self._may_have_work = False

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from notifications.pipeline import breaker, incidents, sessions
+from notifications.pipeline import breaker, incidents, limits, sessions
 from notifications.pipeline.claim import Batch
 from notifications.providers.base import Outcome, Provider, Result
 
@@ -27,8 +27,14 @@ AGAIN_SECONDS = 5.0  # the same trouble is reported no more often than this
 class Trouble:
     """Of one provider in one sender."""
 
-    def __init__(self, provider: Provider, pool: AsyncConnectionPool, opened: sessions.Sessions) -> None:
-        self._provider, self._pool, self._sessions = provider, pool, opened
+    def __init__(
+        self,
+        provider: Provider,
+        pool: AsyncConnectionPool,
+        opened: sessions.Sessions,
+        limiting: limits.Limits,
+    ) -> None:
+        self._provider, self._pool, self._sessions, self._limits = provider, pool, opened, limiting
         self._troubles = breaker.troubles(provider)
         self._circuits: dict[int, breaker.Circuit] = {}
         self._stopped_at: dict[int, float] = {}  # application → when it was stopped last, monotonic
@@ -50,7 +56,8 @@ class Trouble:
             self._refused(batch.application_id, opened, result)
         elif result.outcome is Outcome.RETRY and result.reason in self._provider.QUOTA:
             words = f"{result.reason}: {result.detail}".rstrip(": ")
-            self._stop(batch.application_id, "quota", words, result.retry_after)
+            if self._stop(batch.application_id, "quota", words, result.retry_after):
+                self._spawn(self._limits.slow_down(limits.credential_key(opened.credential.id)))
 
     def tried(self, batch: Batch, opened: sessions.Open, result: Result) -> bool:
         """End the incidents a trial was for, or prolong them. True: all is well again."""
@@ -91,10 +98,13 @@ class Trouble:
             self._stopped_at[application_id] = time.monotonic()
             self.block(opened, words)
 
-    def _stop(self, application_id: int, cause: str, words: str, pause: float | None = None) -> None:
+    def _stop(self, application_id: int, cause: str, words: str, pause: float | None = None) -> bool:
+        """True: it was not stopped just now for the same."""
         self._stopped_at[application_id] = time.monotonic()
-        if self._is_news(application_id, cause):
+        is_news = self._is_news(application_id, cause)
+        if is_news:
             self._spawn(self._open(application_id, cause, words, pause))
+        return is_news
 
     def _is_news(self, application_id: int, what: str) -> bool:
         key, now = (application_id, what), time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -73,6 +74,7 @@ class Pipeline:
             conninfo=_conninfo(),
             providers={"memory": self.provider},
             tokens=NoTokens(),
+            redis_url=settings.REDIS_URL,
             **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60, **options},
         )
 
@@ -129,8 +131,6 @@ SUM = """
 
 
 def _conninfo() -> str:
-    from django.conf import settings
-
     return make_conninfo(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"])
 
 
