@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.utils.timesince import timeuntil
 from campaigns import forms, selectors, services
 from campaigns.models import Campaign
 from notifications import reasons, sizes
+from notifications.pipeline.accept import DEFAULT_TTL
 from notifications.providers.base import PayloadTooLarge
 from notifications.reach import Reach
 from notifications.services import IdempotencyConflict
@@ -84,7 +86,8 @@ def _review(
         "title": "Review and send",
         "campaign": campaign,
         "audience": audience_words(campaign),
-        "pace": pace_words(campaign, found["reach"].reachable),
+        "pace": pace_words(campaign),
+        **time_taken(campaign, found["reach"].reachable),
         "version": campaign.updated_at.isoformat(),
         "form": form,
         "error": error,
@@ -111,14 +114,20 @@ def audience_words(campaign: Campaign) -> str:
     return f"Everyone in {campaign.application}"
 
 
-def pace_words(campaign: Campaign, devices: int = 0) -> str:
-    """How fast it may go and, where that makes it last, how long that takes."""
+def pace_words(campaign: Campaign) -> str:
     if not campaign.throttle_per_second:
         return "As fast as it goes"
-    words = f"At most {campaign.throttle_per_second:,} per second"
+    return f"At most {campaign.throttle_per_second:,} per second"
+
+
+def time_taken(campaign: Campaign, devices: int) -> dict[str, Any]:
+    """What the pace means for so many: how long it takes, and whether messages expire before their turn."""
+    lasts = timedelta(seconds=devices / (campaign.throttle_per_second or math.inf))
     now = timezone.now()
-    lasts = timedelta(seconds=devices / campaign.throttle_per_second)
-    return words if lasts < timedelta(minutes=1) else f"{words}: takes {timeuntil(now + lasts, now, depth=1)}"
+    return {
+        "takes": timeuntil(now + lasts, now, depth=1) if lasts >= timedelta(minutes=1) else "",
+        "expires_after": timeuntil(now + DEFAULT_TTL, now) if lasts > DEFAULT_TTL else "",
+    }
 
 
 def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:

@@ -63,6 +63,7 @@ def test_a_draft_is_saved_reviewed_and_launched_once(
         ("500", 1_000, "At most 500 per second<"),
         ("1000", 90_000, "At most 1,000 per second: takes 1\xa0minute<"),
         ("10", 1_000_000, "At most 10 per second: takes 1\xa0day<"),
+        ("1", 1_000_000, "At most 1 per second: takes 1\xa0week <span"),
     ],
 )
 def test_the_pace_is_said_before_and_after_the_launch(
@@ -77,7 +78,9 @@ def test_the_pace_is_said_before_and_after_the_launch(
     admin.post("/admin/campaigns/campaign/add/", {**said, "throttle_per_second": throttle})
     campaign = Campaign.objects.get()
     url = f"/admin/campaigns/campaign/{campaign.pk}/"
-    assert words in admin.get(f"{url}review/").content.decode()
+    review = admin.get(f"{url}review/").content.decode()
+    assert words in review
+    assert ("Messages live 3\xa0days" in review) == (throttle == "1")
     admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
     assert words.partition(":")[0] in admin.get(f"{url}live/").content.decode()
 
