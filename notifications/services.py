@@ -14,7 +14,7 @@ from devices.models import Subscriber
 from notifications import lanes, reach, selectors
 from notifications.models import Batch, Notification
 from notifications.pipeline import cancel as cancel_step
-from notifications.pipeline import render
+from notifications.pipeline import incidents, render, wake
 from notifications.pipeline.accept import Accepted, Draft, IdempotencyConflict
 from notifications.pipeline.accept import notifications as accept
 from notifications.pipeline.build import providers
@@ -185,10 +185,20 @@ def store_credential(
             application, provider=provider, public=public, secret=secret, name=name, credential=credential
         )
         lanes_of_provider = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
-        # Later attempts wait for their own back-off, not for the credential.
+        # Later attempts wait for their own back-off, a slot for its rate limit; neither for the credential.
         Batch.objects.filter(
-            application_id=application.id, lane__in=lanes_of_provider, status=Batch.Status.WAITING, attempt=1
+            application_id=application.id,
+            lane__in=lanes_of_provider,
+            status=Batch.Status.WAITING,
+            attempt=1,
+            slot_at=None,
         ).update(due_at=timezone.now())
+        with connection.cursor() as cursor:
+            mended = incidents.closing(
+                application_id=application.id, provider=provider, causes=("credential",)
+            )
+            cursor.execute(incidents.CLOSE, mended)
+        transaction.on_commit(lambda: wake.lanes(lanes_of_provider))
     return stored
 
 

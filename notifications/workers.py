@@ -56,7 +56,21 @@ class SenderThread:
         self._loop = asyncio.get_running_loop()
         self._sender = build.sender(self.lane_names)
         self._ready.set()
+        orphaned = asyncio.create_task(self._orphaned())
         await self._sender.run()
+        if orphaned.done():
+            os._exit(0)
+        orphaned.cancel()
+
+    async def _orphaned(self) -> None:
+        """A worker that was killed leaves its children behind; they must not go on beside those of the next."""
+        import asyncio
+
+        parent = os.getppid()
+        while os.getppid() == parent:  # noqa: ASYNC110 (no event tells)
+            await asyncio.sleep(1)
+        log.warning("worker_gone", action="worker.orphaned")
+        self._sender.stop()
 
 
 def wake(lane: str) -> None:

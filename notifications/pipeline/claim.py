@@ -113,7 +113,7 @@ CLAIM = """
     ),
     trials AS (SELECT application_id, array_agg(cause::text) AS causes FROM tried GROUP BY 1),
     turns AS (
-        SELECT a.id, t.causes, coalesce(k.room, %(room)s) AS room,
+        SELECT a.id, t.causes, coalesce(k.room, %(each)s) AS room,
             row_number() OVER (ORDER BY coalesce(k.served, 0), a.id) AS place
         FROM applications a
         LEFT JOIN trials t ON t.application_id = a.id
@@ -174,6 +174,7 @@ async def batches(
     lane: str,
     *,
     room: int,
+    each: int,
     most: int,
     is_idle: bool,
     lease_seconds: float,
@@ -181,8 +182,9 @@ async def batches(
 ) -> list[Batch]:
     """Ready batches of at most `room` recipients together, none to two senders.
 
-    Applications take turns, the least served first; of each its earliest turns, at most `most`, which keeps
-    small what is locked for looking and passed over by others meanwhile.
+    Applications take turns, the least served first; of each its earliest turns, `each` recipients unless its
+    share says otherwise. At most `most` batches, which keeps small what is locked for looking and passed over by
+    others meanwhile.
     is_idle: the first is taken even if it alone is larger than the room.
     """
     shares = shares or {}
@@ -194,6 +196,7 @@ async def batches(
             "provider": lanes.provider_of(lane),
             "kind": lane.partition(".")[2],
             "room": room,
+            "each": each,
             "most": most,
             "is_idle": is_idle,
             "claim": claim,
@@ -204,7 +207,8 @@ async def batches(
             "rooms": [share.room for share in shares.values()],
         },
     )
-    return [Batch(*row[:5], claim, *row[5:7], trial=tuple(row[7] or ())) for row in await cursor.fetchall()]
+    rows = await cursor.fetchall()
+    return [Batch(*row[:5], claim, row[5], row[6], trial=tuple(row[7] or ())) for row in rows]
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ Statements for senders (async) and for services (Django's cursor) alike; none to
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 # Seconds to the next trial: doubled by each one that fails.
 FIRST_PAUSE: Final = {"circuit": 5.0, "credential": 30.0, "quota": 60.0}
@@ -71,7 +71,7 @@ def opening(
     words: str,
     pause: float | None = None,
     lane_kind: str = "",
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The parameters of OPEN. pause: seconds to the first trial; None: the cause's own, or for a cause without
     trials, until a human closes it."""
     return {
@@ -86,7 +86,7 @@ def opening(
 
 def failing(
     *, application_id: int, provider: str, cause: str, words: str, at_least: float = 0.0
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The parameters of TRIAL_FAILED. at_least: seconds the provider asked for."""
     return {
         "application": application_id,
@@ -99,8 +99,6 @@ def failing(
     }
 
 
-def closing(
-    *, application_id: int, provider: str, causes: tuple[str, ...], by: str = ""
-) -> dict[str, object]:
+def closing(*, application_id: int, provider: str, causes: tuple[str, ...], by: str = "") -> dict[str, Any]:
     """The parameters of CLOSE. by: who closed it, "" for nobody: it ended."""
     return {"application": application_id, "provider": provider, "causes": list(causes), "by": by}

@@ -31,7 +31,6 @@ class Content:
     expires_at: datetime
     resend_after_crash: bool
     is_rehearsal: bool
-    application_rate: int | None  # messages per second, at most
     throttle: int | None  # recipients per second, at most
 
 
@@ -48,7 +47,7 @@ class Recipient:
 CONTENTS = """
     SELECT n.id, n.application_id, n.category_id, c.slug, n.content, n.overrides, n.priority, n.collapse_key,
         coalesce(CASE WHEN g.replay > 0 THEN n.replayed_at END, n.send_at, n.created_at), n.ttl_seconds,
-        c.crash_rule = 'resend', a.is_sandbox, a.messages_per_second, n.throttle_per_second, g.replay
+        c.crash_rule = 'resend', a.is_sandbox, n.throttle_per_second, g.replay
     FROM unnest(%(ids)s::uuid[], %(replays)s::int[]) AS g (id, replay)
     JOIN notifications_notification n ON n.id = g.id
     JOIN devices_category c ON c.id = n.category_id
@@ -85,7 +84,6 @@ def _content(
     ttl_seconds: int | None,
     resend_after_crash: bool,
     is_rehearsal: bool,
-    application_rate: int | None,
     throttle: int | None,
 ) -> Content:
     ttl = accept.DEFAULT_TTL if ttl_seconds is None else timedelta(seconds=ttl_seconds)
@@ -102,7 +100,6 @@ def _content(
         meant_for + ttl,
         resend_after_crash,
         is_rehearsal,
-        application_rate,
         throttle,
     )
 

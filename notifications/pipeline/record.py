@@ -15,8 +15,9 @@ from uuid import UUID
 import structlog
 from psycopg import AsyncConnection
 
+from notifications import lanes
 from notifications.models import Delivery
-from notifications.pipeline import claim, retry
+from notifications.pipeline import claim, retire, retry
 from notifications.pipeline.claim import Batch
 from notifications.providers.base import Backoff, Outcome, Result
 
@@ -45,7 +46,9 @@ class Entries:
 
     lines: list[str] = field(default_factory=list)
     tallies: Counter[tuple[UUID, str, str]] = field(default_factory=Counter)
-    retired: list[tuple[int, str, datetime]] = field(default_factory=list)
+    gone: defaultdict[int, list[retire.Gone]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by application
     environments: dict[int, str] = field(default_factory=dict)
     retries: defaultdict[Next, list[int]] = field(default_factory=lambda: defaultdict(list))
 
@@ -82,13 +85,6 @@ TALLY = """
         AS g (n, o, r, c)
     ORDER BY n, o, r
     ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
-"""
-
-# Seen since: its app has registered the token again, so the verdict is about the past.
-RETIRE = """
-    UPDATE devices_device d SET retired_at = now(), retired_reason = g.reason
-    FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
-    WHERE d.id = g.id AND d.retired_at IS NULL AND coalesce(d.last_seen_at, '-infinity') < g.before
 """
 
 LEARN_ENVIRONMENT = """
@@ -175,7 +171,7 @@ def _judge(
         before = batch.claimed_at
         if result.retired_since:
             before = min(before, datetime.fromtimestamp(result.retired_since, UTC))
-        entries.retired.append((result.device_id, reason, before))
+        entries.gone[batch.application_id].append(retire.Gone(result.device_id, reason, before))
     elif (
         outcome is Outcome.RETRY
         and result.device_id == batch.probe
@@ -248,9 +244,9 @@ async def _write(connection: AsyncConnection, lane: str, entries: Entries, most:
                 await copy.write("".join(entries.lines))
         if entries.tallies:
             await cursor.execute(TALLY, _tally_columns(entries.tallies))
-        if entries.retired:
-            ids, reasons, befores = map(list, zip(*sorted(entries.retired), strict=True))
-            await cursor.execute(RETIRE, {"ids": ids, "reasons": reasons, "befores": befores})
+        for application_id in sorted(entries.gone):
+            gone = entries.gone[application_id]
+            await retire.devices(connection, application_id, lanes.provider_of(lane), gone)
         if entries.environments:
             ids = sorted(entries.environments)
             learned = {"ids": ids, "environments": [entries.environments[id] for id in ids]}

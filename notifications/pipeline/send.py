@@ -108,21 +108,23 @@ class Sending:
         for batch, turn in zip(asking, turns, strict=True):
             if turn.wait:
                 batch.held_until = now + timedelta(seconds=turn.wait)
-                batch.slot_at = batch.held_until if turn.is_slot else None
-                if not turn.is_slot:
+                if turn.is_slot:
+                    batch.slot_at = batch.held_until
+                else:
                     self._refused(batch.application_id, turn.wait)
 
     def _request(
         self, batch: Batch, opened: dict[int, Sequence[sessions.Open]], now: datetime
     ) -> limits.Request:
         assert batch.content is not None
+        mine = opened[batch.application_id]
         return limits.of(
             size=len(batch.device_ids),
             is_transactional=self._is_transactional,
             application_id=batch.application_id,
-            application_per_second=batch.content.application_rate,
+            application_per_second=mine[0].application_rate if mine else None,
             provider=self._provider.name,
-            credentials=[(one.credential.id, one.rate) for one in opened[batch.application_id]],
+            credentials=[(one.credential.id, one.rate) for one in mine],
             notification_id=batch.notification_id,
             throttle_per_second=batch.content.throttle,
             slot_at=batch.slot_at,

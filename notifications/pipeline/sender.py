@@ -242,7 +242,9 @@ class Lane:
         if application_id in self._refused_until:
             return 0
         sender, held = self._sender, self._held_by[application_id]
-        return min(sender.application_budget - held, sender.free - sender.batch_size) if held else room
+        if not held:
+            return min(room, sender.application_budget)
+        return min(sender.application_budget - held, sender.free - sender.batch_size)
 
     def _refused(self, application_id: int, seconds: float) -> None:
         self._refused_until[application_id] = time.monotonic() + seconds
@@ -253,6 +255,7 @@ class Lane:
             connection,
             self.name,
             room=room,
+            each=min(room, self._sender.application_budget),
             most=self._most_batches,
             is_idle=not self._claimed,
             lease_seconds=self._sender.lease_seconds,

@@ -22,11 +22,11 @@ log = structlog.get_logger(__name__)
 REFRESH_SECONDS = 3.0
 
 CREDENTIALS = """
-    SELECT id, public, secret, updated_at, messages_per_second, blocked_at IS NOT NULL,
-        blocked_at < now() - interval '30 seconds'
-    FROM tenants_credential
-    WHERE application_id = %s AND provider = %s AND is_active
-    ORDER BY id
+    SELECT c.id, c.public, c.secret, c.updated_at, c.messages_per_second, a.messages_per_second,
+        c.blocked_at IS NOT NULL, c.blocked_at < now() - interval '30 seconds'
+    FROM tenants_credential c JOIN tenants_application a ON a.id = c.application_id
+    WHERE c.application_id = %s AND c.provider = %s AND c.is_active
+    ORDER BY c.id
 """
 
 # Not if it was replaced meanwhile: the refusal was of the old secret. Lanes stop with the last credential that worked.
@@ -71,6 +71,7 @@ class Open:
     session: Session
     updated_at: datetime
     rate: int | None  # messages per second, at most
+    application_rate: int | None  # the same over all providers
     is_blocked: bool
     may_probe: bool
 
@@ -146,12 +147,14 @@ class Sessions:
         secret: str,
         updated_at: datetime,
         rate: int | None,
+        application_rate: int | None,
         is_blocked: bool,
         may_probe: bool | None,
     ) -> Open:
         known = self._open.get(id)
         if known and known.updated_at == updated_at:
-            known.rate, known.is_blocked, known.may_probe = rate, is_blocked, bool(may_probe)
+            known.rate, known.application_rate = rate, application_rate
+            known.is_blocked, known.may_probe = is_blocked, bool(may_probe)
             return known
         if known:
             # Requests of the old session may still be under way; it is closed when they must be over.
@@ -159,7 +162,9 @@ class Sessions:
         clear = cipher().decrypt(secret.encode()).decode() if secret else ""
         credential = Credential(id, provider, public, clear)
         session = self._providers[provider].open(credential, self._tokens)
-        self._open[id] = Open(credential, session, updated_at, rate, is_blocked, bool(may_probe))
+        self._open[id] = Open(
+            credential, session, updated_at, rate, application_rate, is_blocked, bool(may_probe)
+        )
         return self._open[id]
 
 

@@ -41,6 +41,7 @@ class Pipeline:
 
     tenant: Tenant
     provider: Memory = field(default_factory=Memory)
+    options: dict[str, Any] = field(default_factory=dict)  # of its senders
 
     def category(self, slug: str) -> Category:
         return Category.objects.get(application=self.tenant.application, slug=slug)
@@ -75,7 +76,7 @@ class Pipeline:
             providers={"memory": self.provider},
             tokens=NoTokens(),
             redis_url=settings.REDIS_URL,
-            **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60, **options},
+            **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60} | self.options | options,
         )
 
     def send(self, senders: int = 1) -> None:

@@ -176,7 +176,9 @@ def _die_after_claiming(pipeline: Pipeline) -> None:
         await sender.pool.open()
         async with sender.pool.connection() as database:
             for lane in sender.lanes:
-                await claim.batches(database, lane, room=500, most=500, is_idle=True, lease_seconds=-1)
+                await claim.batches(
+                    database, lane, room=500, each=500, most=500, is_idle=True, lease_seconds=-1
+                )
         await sender.pool.close()
 
     asyncio.run(claim_all())
@@ -282,7 +284,7 @@ def test_a_flush_recorded_twice_counts_once(pipeline: Pipeline, make_device: Mak
         await sender.pool.open()
         async with sender.pool.connection() as database:
             (batch,) = await claim.batches(
-                database, "memory.transactional", room=500, most=9, is_idle=True, lease_seconds=60
+                database, "memory.transactional", room=500, each=500, most=9, is_idle=True, lease_seconds=60
             )
             batch.content = (await load.contents(database, [batch.sending]))[batch.sending]
             batch.flushing = [Result(id, Outcome.ACCEPTED, "") for id in devices[:2]]
