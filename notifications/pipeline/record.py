@@ -282,7 +282,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": " ", "\n": " ", "\r": " ", "\0": "
 
 def _text(value: str) -> str:
     """A value for COPY's text format (PostgreSQL docs, COPY, "Text Format")."""
-    return value.translate(_ESCAPES) if value else ""
+    return value.translate(_ESCAPES).encode("utf-8", "replace").decode() if value else ""
 
 
 def _array(ids: Iterable[int]) -> str:

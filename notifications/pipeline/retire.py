@@ -59,7 +59,7 @@ ACTIVE = """
     SELECT count(*) FROM (
         SELECT FROM devices_device
         WHERE application_id = %s AND retired_at IS NULL AND platform = ANY (%s) LIMIT %s
-    ) AS some
+    ) AS counted
 """
 
 # Seen since: its app has registered the token again, so the verdict is about the past.

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -172,8 +172,12 @@ class Lane:
                 has_moved = await self._cycle()
             except (DatabaseError, PoolTimeout) as error:
                 # What was being recorded stays in memory; the leases outlast a restart of the database.
-                log.warning(
-                    "database_away", action="send.database_away", lane=self.name, error=type(error).__name__
+                is_away = isinstance(error, OperationalError | InterfaceError | PoolTimeout)
+                (log.warning if is_away else log.exception)(
+                    "not_recorded",
+                    action="send.database_away" if is_away else "send.not_recorded",
+                    lane=self.name,
+                    error=type(error).__name__,
                 )
                 await asyncio.sleep(0.5)
                 continue
