@@ -92,6 +92,15 @@ NOTIFICATIONS = """
 BLOCKED = (
     "SELECT provider, count(*) FROM tenants_credential WHERE is_active AND blocked_at IS NOT NULL GROUP BY 1"
 )
+# All of them in one partial index.
+INCIDENTS = """
+    SELECT cause, provider, count(*) FROM notifications_incident WHERE closed_at IS NULL GROUP BY 1, 2
+"""
+# A day: for older ones the ledger may be gone, and nobody counts them again.
+UNVERIFIED = """
+    SELECT count(*) FROM notifications_notification
+    WHERE status IN ('done', 'cancelled') AND verified_at IS NULL AND finished_at > now() - interval '1 day'
+"""
 
 
 class Queues(Collector):
@@ -101,7 +110,13 @@ class Queues(Collector):
         began = time.perf_counter()
         up = GaugeMetricFamily("carillon_database_up", "Whether the database answered this scrape.")
         try:
-            families = [*self._batches(), self._notifications(), self._blocked()]
+            families = [
+                *self._batches(),
+                self._notifications(),
+                self._blocked(),
+                *self._incidents(),
+                self._unverified(),
+            ]
         except DatabaseError:
             up.add_metric([], 0)
             return [up]
@@ -145,6 +160,27 @@ class Queues(Collector):
         for provider, count in _rows(BLOCKED):
             family.add_metric([provider], count)
         return family
+
+    def _incidents(self) -> list[GaugeMetricFamily]:
+        incidents = GaugeMetricFamily("carillon_incidents", "Open incidents.", labels=["cause", "provider"])
+        wrong = 0
+        for cause, provider, count in _rows(INCIDENTS):
+            incidents.add_metric([cause, provider], count)
+            wrong += count if cause == "ledger" else 0
+        return [
+            incidents,
+            GaugeMetricFamily(
+                "carillon_ledger_violations", "Notifications whose sum does not hold.", value=wrong
+            ),
+        ]
+
+    def _unverified(self) -> GaugeMetricFamily:
+        ((count,),) = _rows(UNVERIFIED)
+        return GaugeMetricFamily(
+            "carillon_ledger_unverified",
+            "Notifications finished within a day and not counted again from the ledger yet.",
+            value=count,
+        )
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.timesince import timesince
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
@@ -136,6 +139,7 @@ class NotificationAdmin(ReadOnlyAdmin):
             "status": status,
             "tone": STATUS_TONES[status],
             "sum": sums.of(notification.id, counts),
+            "counted": _ago(notification.verified_at),
             "is_open": is_open,
             "may_cancel": status in Notification.OPEN and self.may(request, "campaigns.launch_campaign"),
         }
@@ -146,6 +150,12 @@ class NotificationAdmin(ReadOnlyAdmin):
         self.audit(request, notification, "Cancelled.")
         messages.success(request, "Cancelled. What was already with a provider cannot be recalled.")
         return HttpResponseRedirect(self.url("change", notification))
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    return f"{timesince(moment)} ago" if timezone.now() - moment >= timedelta(minutes=1) else "just now"
 
 
 # --- the ledger -------------------------------------------------------------------------------

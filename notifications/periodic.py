@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 import structlog
@@ -9,7 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from notifications.models import Notification, Shard
-from notifications.pipeline import accept, cancel, partitions, reap, wake
+from notifications.pipeline import accept, cancel, conclude, partitions, reap, verify, wake
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,32 @@ def reap_dead() -> None:
         )
         if is_sent_again:
             wake.lanes([lane])
+
+
+# How long one run may go on counting: the worker has fan-outs and the next tick to serve.
+VERIFY_SECONDS = 5.0
+
+
+def verify_open() -> None:
+    """Look whether what is being sent adds up."""
+    conclude.checks(verify.open_sums())
+
+
+def verify_finished() -> None:
+    """Count again from the ledger what has finished; what is left over waits for the next run."""
+    until = time.monotonic() + VERIFY_SECONDS
+    while time.monotonic() < until:
+        if not conclude.checks(verify.finished()):
+            return
+
+
+def verify_again() -> None:
+    """Look again at what did not add up: its alarm ends when it does."""
+    until = time.monotonic() + VERIFY_SECONDS
+    after = verify.FIRST
+    while time.monotonic() < until and (found := verify.in_trouble(after=after)):
+        conclude.checks(found)
+        after = found[-1].id
 
 
 def make_partitions() -> None:

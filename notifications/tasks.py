@@ -39,6 +39,18 @@ def sweep() -> None:
     _each(periodic.reap_dead, periodic.wake_shards, periodic.settle_cancelled)
 
 
+@shared_task(name="notifications.verify")
+def verify() -> None:
+    """Every twenty seconds."""
+    _each(periodic.verify_open, periodic.verify_finished)
+
+
+@shared_task(name="notifications.verify_again")
+def verify_again() -> None:
+    """Every five minutes."""
+    periodic.verify_again()
+
+
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
     """Every hour."""

@@ -141,6 +141,9 @@ def _store_listed(kind: str, drafts: Sequence[Draft], given: dict[str, Any], app
         application_id=application_id,
         category_id=drafts[0].category.id,
         lane_kind=lanes.kind_of(category_kind=drafts[0].category.kind, is_mass=False),
+        throttle=min(
+            (draft.throttle_per_second for draft in drafts if draft.throttle_per_second), default=None
+        ),
         also=f", stored AS ({_INSERT.format(counts=_COUNTED)})",
         parameters=given,
     )
@@ -173,6 +176,7 @@ def resolve(notification: Notification) -> fan_out.Resolved:
         application_id=notification.application_id,
         category_id=notification.category_id,
         lane_kind=lanes.kind_of(category_kind=notification.category.kind, is_mass=False),
+        throttle=notification.throttle_per_second,
     )
 
 

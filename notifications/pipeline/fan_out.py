@@ -117,13 +117,14 @@ def listed(
     application_id: int,
     category_id: int,
     lane_kind: str,
+    throttle: int | None = None,
     also: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """Resolve listed audiences of one category, all in one statement.
 
     kind: "subscribers" (external ids) or "devices" (public ids). pairs: (notification, address), no
-    address twice in a notification. also: a further `, name AS (…)` of the same statement, with its
+    address twice in a notification. throttle: the lowest of theirs. also: a further `, name AS (…)` of the same statement, with its
     parameters; it can read `judged`.
     """
     return _resolve(
@@ -132,6 +133,7 @@ def listed(
         application_id=application_id,
         category_id=category_id,
         lane_kind=lane_kind,
+        throttle=throttle,
         also=also,
     )
 
@@ -190,6 +192,7 @@ def _resolve_shard(row: Shard) -> Resolved:
         application_id=notification.application_id,
         category_id=notification.category_id,
         lane_kind=lanes.kind_of(category_kind=notification.category.kind, is_mass=True),
+        throttle=notification.throttle_per_second,
         first_turn=row.number * settings.SHARD_SIZE // settings.BATCH_SIZE,
         slot=row.number % 8,
     )
@@ -243,6 +246,7 @@ def _resolve(
     application_id: int,
     category_id: int,
     lane_kind: str,
+    throttle: int | None = None,
     first_turn: int = 0,
     slot: int = 0,
     also: str = "",
@@ -253,7 +257,8 @@ def _resolve(
         **{f"lane_{platform}": lane for platform, lane in lane_of.items()},
         "application": application_id,
         "category": category_id,
-        "batch_size": settings.BATCH_SIZE,
+        # A batch goes out as a whole: one second's worth at most.
+        "batch_size": min(settings.BATCH_SIZE, throttle or settings.BATCH_SIZE),
         "first_turn": first_turn,
         "slot": slot,
     }

@@ -11,9 +11,11 @@ from django.db import connection
 from django.db.utils import OperationalError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from config import health
 from devices.models import Device
+from notifications.models import Incident, Notification
 from tests.conftest import Tenant
 
 
@@ -58,7 +60,30 @@ def test_metrics_tell_what_waits(client: Client, shop: Tenant, make_device: Call
     assert 'carillon_open_recipients{lane="apns.transactional",status="ready"} 2.0' in lines
     assert 'carillon_open_notifications{status="sending"} 1.0' in lines
     assert any(line.startswith("process_resident_memory_bytes") for line in lines)
-    assert len(queries) == 3
+    assert "carillon_ledger_violations 0.0" in lines
+    assert "carillon_ledger_unverified 0.0" in lines
+    assert len(queries) == 5
+
+
+def test_metrics_tell_what_is_wrong(client: Client, shop: Tenant, make_device: Callable[..., Device]) -> None:
+    make_device(shop, "ada")
+    body = {"to": {"subscribers": ["ada"]}, "content": {"title": "Hello", "body": "World"}}
+    for _ in range(2):
+        shop.server.post("notifications", body)
+    wrong, checked = Notification.objects.all()
+    Notification.objects.update(status="done", finished_at=timezone.now())
+    Notification.objects.filter(id=checked.id).update(verified_at=timezone.now())
+    trouble = {"application": shop.application, "cause": "circuit", "provider": "fcm"}
+    Incident.objects.create(**trouble)
+    Incident.objects.create(**trouble, closed_at=timezone.now())
+    Incident.objects.create(
+        application=shop.application, cause="ledger", notification=wrong, stops_lanes=False
+    )
+    lines = client.get("/metrics").content.decode().splitlines()
+    assert 'carillon_incidents{cause="circuit",provider="fcm"} 1.0' in lines
+    assert 'carillon_incidents{cause="ledger",provider=""} 1.0' in lines
+    assert "carillon_ledger_violations 1.0" in lines
+    assert "carillon_ledger_unverified 1.0" in lines
 
 
 def test_the_api_describes_itself(client: Client, db: None, tmp_path: Any) -> None:
