@@ -17,7 +17,7 @@ DEPLOY_ENV := DATABASE_URL=postgresql://localhost/carillon REDIS_URL=redis://loc
 	FIELD_ENCRYPTION_KEYS=$$($(BIN)/python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run smoke test check static bench lint format pins clean
+.PHONY: help demo run smoke test chaos soak check static bench lint format pins clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,14 @@ smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
 test: $(DEVELOPMENT) ## Run the tests
 	@exec $(BIN)/python -m pytest -m "not chaos and not soak and not browser" $(ARGS)
 
+chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes two minutes
+	@exec $(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)
+
+soak: $(DEVELOPMENT) ## See for MINUTES=15 whether anything grows
+	@exec $(BIN)/python -m pytest -s -m soak tests/chaos $(ARGS)
+
 check: static test smoke ## Run all that CI runs
+	@$(MAKE) --no-print-directory chaos SHORT=1
 
 static: lint
 	$(BIN)/mypy

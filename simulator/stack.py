@@ -1,7 +1,7 @@
 """The whole product as subprocesses against a simulator: for the demo, the smoke test, e2e tests and benchmarks.
 
-The processes are those of `Procfile`, each started once per name with a log file of its own. Ending this
-process, however, ends them all.
+The processes are those of `Procfile`, each started once per name with a log file of its own, and started
+again when it ends if `supervise` was asked for. Ending this process, however, ends them all.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from simulator.client import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+SUPERVISE_SECONDS = 0.2
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -44,6 +49,7 @@ class Stack:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.restarts: Counter[str] = Counter()  # by the supervisor
         self.environment = {
             **os.environ,
             **simulation.environment(),
@@ -53,6 +59,9 @@ class Stack:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
         self._keep: subprocess.Popen[bytes] | None = None
+        self._replaced: list[tuple[str, int]] = []  # (name, process) of those that were started again
+        self._is_stopping = threading.Event()
+        self._restarting = threading.Lock()
 
     def __enter__(self) -> Stack:
         return self
@@ -102,15 +111,30 @@ class Stack:
 
     def restart(self, name: str) -> None:
         """Start a process that has ended again."""
+        self._replaced.append((name, self.processes[name].pid))
         self.processes[name] = self._spawn(name, ["/bin/sh", "-c", _procfile()[name]])
+
+    def supervise(self) -> None:
+        """From now on start again whatever ends, as an installation's supervisor does."""
+        threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
+
+    def orphans(self) -> list[tuple[str, int]]:
+        """(name in Procfile, process id) of what lives on though the process that started it was killed."""
+        leaders = {leader: name for name, leader in self._replaced}
+        return [(leaders[group], pid) for pid, group in self._members() if group in leaders]
 
     def stop(self) -> None:
         """End everything in order; may be called twice."""
+        with self._restarting:
+            self._is_stopping.set()
         for process in self.processes.values():
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         for process in self.processes.values():
             _end(process, deadline)
+        for _, orphan in self.orphans():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
         self.processes.clear()
         if self._keep is not None:
             _signal(self._keep, signal.SIGTERM)
@@ -135,6 +159,24 @@ class Stack:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509
             )
+
+    def _supervise(self) -> None:
+        while not self._is_stopping.wait(SUPERVISE_SECONDS):
+            with self._restarting:
+                ended = [name for name, process in self.processes.items() if process.poll() is not None]
+                for name in () if self._is_stopping.is_set() else ended:
+                    self.restart(name)
+                    self.restarts[name] += 1
+        # What this thread started is sent SIGTERM when it ends: prctl(2), PR_SET_PDEATHSIG.
+        for process in list(self.processes.values()):
+            process.wait()
+
+    def _members(self) -> Iterator[tuple[int, int]]:
+        """(process, its group) of all that was started with our environment; each start makes a group."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.environ().get("DATA_DIR") == str(self.data_dir):
+                    yield process.pid, os.getpgid(process.pid)
 
     def _wait_for_web(self) -> None:
         deadline = time.monotonic() + START_SECONDS
