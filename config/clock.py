@@ -13,6 +13,13 @@ log = structlog.get_logger(__name__)
 
 LEADER_LOCK = 0x0CA7_1110  # any constant of ours: PostgreSQL advisory lock
 FOLLOWER_SECONDS = 2.0
+# A database host that is gone without a word is noticed within ten seconds (libpq docs, "keepalives").
+ALIVE: dict[str, Any] = {
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 class LeaderScheduler(DatabaseScheduler):
@@ -41,7 +48,7 @@ class LeaderScheduler(DatabaseScheduler):
         return self._connection is not None
 
     def _elected(self) -> psycopg.Connection[Any] | None:
-        connection = psycopg.connect(settings.DATABASE_URL, autocommit=True, connect_timeout=3)
+        connection = psycopg.connect(settings.DATABASE_URL, autocommit=True, connect_timeout=3, **ALIVE)
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
         if row and row[0]:
             log.info("clock_leads", action="clock.leads")

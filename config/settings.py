@@ -187,7 +187,7 @@ WEBPUSH_ALLOWED_HOSTS = ENV.webpush_allowed_hosts
 SENDER_BUDGET = 500
 # Of which one application may hold this share in one lane, so that its stalled provider cannot hold the process.
 SENDER_SHARE = 0.6
-BATCH_SIZE = 100
+BATCH_SIZE = 125
 # Longer than any provider's timeout: a live sender never loses a batch to the reaper.
 LEASE_SECONDS = 60
 SHARD_SIZE = 250_000

@@ -177,12 +177,19 @@ def store_credential(
     public: Mapping[str, Any],
     secret: str,
     name: str = "",
+    messages_per_second: int | None = None,
     credential: Credential | None = None,
 ) -> Credential:
     """Save a checked credential, new or in place of `credential`, and let what waited for it go on."""
     with transaction.atomic():
         stored = tenants.store_credential(
-            application, provider=provider, public=public, secret=secret, name=name, credential=credential
+            application,
+            provider=provider,
+            public=public,
+            secret=secret,
+            name=name,
+            messages_per_second=messages_per_second,
+            credential=credential,
         )
         lanes_of_provider = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
         # Later attempts wait for their own back-off, a slot for its rate limit; neither for the credential.

@@ -77,6 +77,7 @@ def store_credential(
     public: Mapping[str, Any],
     secret: str,
     name: str = "",
+    messages_per_second: int | None = None,
     credential: Credential | None = None,
 ) -> Credential:
     """Save a checked credential (`notifications.services.check_credential`), new or in place of `credential`.
@@ -86,6 +87,7 @@ def store_credential(
     credential = credential or Credential(application=application, provider=provider)
     credential.public, credential.secret = dict(public), secret
     credential.name = name or credential.name
+    credential.messages_per_second = messages_per_second or credential.messages_per_second
     credential.blocked_at, credential.blocked_reason = None, ""
     credential.save()
     return credential

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", dest="pairs"
         )
+        parser.add_argument(
+            "--messages-per-second",
+            type=_rate,
+            help="at most, with this credential; without it the provider's own limit",
+        )
         parser.add_argument("--name", default="", help="what it is called in the admin")
 
     def handle(
@@ -35,6 +41,7 @@ class Command(BaseCommand):
         secret_file: str | None,
         pairs: list[str],
         name: str,
+        messages_per_second: int | None,
         **_: Any,
     ) -> None:
         owner = Application.objects.filter(slug=application).first()
@@ -45,11 +52,22 @@ class Command(BaseCommand):
         except InvalidCredential as error:
             raise CommandError(f"{provider}: {error}") from error
         credential = services.store_credential(
-            owner, provider=provider, public=public, secret=secret, name=name
+            owner,
+            provider=provider,
+            public=public,
+            secret=secret,
+            name=name,
+            messages_per_second=messages_per_second,
         )
         self.stdout.write(f"Credential {credential.pk} of {owner.slug}: {provider}")
         for setting, value in sorted(credential.public.items()):
             self.stdout.write(f"  {setting}: {value}")
+
+
+def _rate(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ArgumentTypeError("a whole number from 1 on")
+    return int(value)
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

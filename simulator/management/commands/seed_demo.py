@@ -67,6 +67,10 @@ class Command(BaseCommand):
         return known or tenants.create_application(APPLICATION)[0]
 
 
+# The simulator has no quotas; Google's, and its slow start, would only make the demo wait.
+SIMULATED_RATE = 1_000_000
+
+
 def _credentials(application: Application, simulation: Simulation) -> None:
     for provider, given in simulation.credentials.items():
         public = {key: value for key, value in given.items() if key != "secret_file"}
@@ -84,7 +88,12 @@ def _credential(application: Application, provider: str, public: dict[str, Any],
         return
     public, secret = notifications.check_credential(provider, public, secret)
     notifications.store_credential(
-        application, provider=provider, public=public, secret=secret, credential=known
+        application,
+        provider=provider,
+        public=public,
+        secret=secret,
+        messages_per_second=SIMULATED_RATE,
+        credential=known,
     )
 
 
