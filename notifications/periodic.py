@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from notifications.models import Notification, Shard
-from notifications.pipeline import accept, cancel, conclude, partitions, reap, verify, wake
+from notifications.pipeline import accept, cancel, conclude, expire, incidents, partitions, reap, verify, wake
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,14 @@ def reap_dead() -> None:
         )
         if is_sent_again:
             wake.lanes([lane])
+
+
+def end_incidents() -> None:
+    """Give up what has outlived its time behind an incident; end those of which nothing was met any more."""
+    if count := expire.stopped():
+        log.warning("expired_behind_incident", action="expire.stopped", recipients=count)
+    with connection.cursor() as cursor:
+        cursor.execute(incidents.END_PARTIAL)
 
 
 # How long one run may go on counting: the worker has fan-outs and the next tick to serve.

@@ -36,7 +36,7 @@ def tick() -> None:
 @shared_task(name="notifications.sweep")
 def sweep() -> None:
     """Every five seconds."""
-    _each(periodic.reap_dead, periodic.wake_shards, periodic.settle_cancelled)
+    _each(periodic.reap_dead, periodic.wake_shards, periodic.settle_cancelled, periodic.end_incidents)
 
 
 @shared_task(name="notifications.verify")
