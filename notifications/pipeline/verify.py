@@ -30,14 +30,14 @@ SETTLE_SECONDS = 5
 CHECKER_LOCK = 0x0CA7_1111
 
 WORDS = {
-    "sum": "{expected:,} recipients, but results and waiting recipients add up to {found:,}.",
+    "sum": "Recipients: {expected:,}, but results and those waiting add up to {found:,}.",
     "tally": "{about}: {found:,} shown, {expected:,} in the ledger.",
     "negative": "{about}: {found:,} shown, which is less than none.",
-    "twice": "{found:,} recipients have more than one final result.",
-    "taken_back": "{found:,} recipients had a final result taken back that they did not have.",
-    "open_and_final": "{found:,} recipients are still waiting and have a final result as well.",
-    "open_twice": "{found:,} recipients are waiting twice.",
-    "unfinished": "It is called done, but {found:,} of its parts are open.",
+    "twice": "Recipients with more than one final result: {found:,}.",
+    "taken_back": "Recipients with a final result taken back that they did not have: {found:,}.",
+    "open_and_final": "Recipients waiting who have a final result as well: {found:,}.",
+    "open_twice": "Recipients waiting twice: {found:,}.",
+    "unfinished": "It is called done, but parts of it are open: {found:,}.",
 }
 
 

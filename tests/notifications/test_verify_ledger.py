@@ -21,7 +21,7 @@ from devices import services as devices
 from devices.models import Device, Subscriber
 from notifications import periodic, services
 from notifications.models import Batch, Incident, Notification
-from notifications.pipeline import conclude, fan_out, partitions, reap, verify
+from notifications.pipeline import conclude, fan_out, partitions, reap, replay, verify
 from notifications.providers.base import Outcome, Verdict
 from tests.conftest import Tenant
 from tests.notifications.pipeline.conftest import Pipeline, pipeline
@@ -132,29 +132,14 @@ def _cancelled_midway(pipeline: Pipeline, make_device: Make) -> None:
 
 
 def _replayed(pipeline: Pipeline, make_device: Make) -> None:
-    """A failed recipient is open again, as pipeline/replay.py leaves it."""
+    """A recipient that was refused is open again."""
     device = make_device(pipeline.tenant, "again")
     pipeline.provider.answers[device.id] = Verdict(Outcome.REJECTED, "too_long")
     notification = pipeline.accept({"subscribers": ["again", "two"]})
     pipeline.send()
-    sql(
-        "INSERT INTO notifications_delivery (at, application_id, notification_id, device_id, lane, outcome, reason,"
-        " attempt, provider_id, detail) SELECT now(), application_id, notification_id, device_id, lane, 'replayed',"
-        " reason, attempt, '', outcome FROM notifications_delivery WHERE device_id = %s AND outcome = 'rejected'",
-        device.id,
-    )
-    sql(
-        "INSERT INTO notifications_tally VALUES (%s, 99, 'rejected', 'too_long', -1)",
-        notification.id,
-    )
-    batch = {"lane": "memory.transactional", "due_at": timezone.now(), "turn_at": timezone.now()}
-    Batch.objects.create(
-        application_id=pipeline.tenant.id,
-        notification_id=notification.id,
-        status="ready",
-        device_ids=[device.id],
-        **batch,
-    )
+    refused = replay.Criteria(pipeline.tenant.id, notification_id=notification.id)
+    replay.dead_letters([notification.id], refused, requested_by="test")
+    assert Batch.objects.get(notification_id=notification.id).device_ids == [device.id]
 
 
 def _sent_again(pipeline: Pipeline, make_device: Make) -> None:
@@ -178,7 +163,6 @@ def _erased(pipeline: Pipeline, make_device: Make) -> None:
 def _erased_in_part(pipeline: Pipeline, make_device: Make) -> None:
     """A replayed device that changed hands: of its first owner's line nothing but the count is left."""
     _replayed(pipeline, make_device)
-    sql("UPDATE notifications_notification SET replay_count = 1")
     sql(
         "UPDATE notifications_delivery SET device_id = NULL, subscriber_id = NULL, detail = ''"
         " WHERE outcome = 'rejected'"
@@ -624,5 +608,5 @@ def test_the_page_says_that_it_was_counted_again_and_what_came_of_it(finished: N
     tamper(finished, "UPDATE notifications_notification SET recipient_count = 5, verified_at = NULL")
     periodic.verify_finished()
     assert "This does not add up." in page()
-    assert "5 recipients, but results and waiting recipients add up to 4." in page()
+    assert "Recipients: 5, but results and those waiting add up to 4." in page()
     assert "it adds up" not in page()
