@@ -159,7 +159,9 @@ def forget(subscriber: Subscriber) -> None:
     """Take an erased person out of the ledger: its lines still count, for nobody."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE notifications_delivery SET subscriber_id = NULL, device_id = NULL, detail = '', provider_id = ''"
+            "UPDATE notifications_delivery SET subscriber_id = NULL, device_id = NULL, provider_id = '',"
+            # That of a replay names the outcome it takes back: without it the sum would not hold.
+            " detail = CASE outcome WHEN 'replayed' THEN detail ELSE '' END"
             " WHERE application_id = %s AND subscriber_id = %s",
             [subscriber.application_id, subscriber.id],
         )

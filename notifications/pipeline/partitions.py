@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 
 MONTHS_AHEAD = 3
 
@@ -26,10 +26,12 @@ def _name(month: date) -> str:
 
 
 def _create(first: date, following: date) -> bool:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s)", [_name(first)])
         if cursor.fetchone()[0]:
             return False
+        # Waiting for a long reader it would make every sender's COPY wait behind it; the next hour tries again.
+        cursor.execute("SET LOCAL lock_timeout = '2s'")
         # Utility statements take no parameters; both values are dates of ours.
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {_name(first)} PARTITION OF notifications_delivery"
