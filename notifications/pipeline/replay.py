@@ -68,11 +68,11 @@ class Criteria:
 
 
 class Found(NamedTuple):
-    """recipients: to be sent again. gone: dead letters whose device is retired or erased; they stay."""
+    """recipients: to be sent again, or just sent again. gone: dead letters without a device to send to; they stay."""
 
     notification_id: UUID
     recipients: int
-    gone: int
+    gone: int = 0
 
 
 # The failures that stand: of each there is one line more than replays have taken back. Counted, not compared
@@ -194,8 +194,8 @@ def find(ids: Sequence[UUID], criteria: Criteria) -> list[Found]:
         return [Found(*row) for row in cursor.fetchall()]
 
 
-def dead_letters(ids: Sequence[UUID], criteria: Criteria, *, requested_by: str) -> dict[UUID, int]:
-    """Open them again, in one transaction: recipients by notification. A second call finds what is left, which is
+def dead_letters(ids: Sequence[UUID], criteria: Criteria, *, requested_by: str) -> list[Found]:
+    """Open them again, in one transaction. A second call finds what is left, which is
     nothing; two at once wait for each other. Cancelled notifications stay cancelled."""
     with transaction.atomic(), connection.cursor() as cursor:
         locked = list(_replayable(ids, criteria).select_for_update(no_key=True))
@@ -208,7 +208,7 @@ def dead_letters(ids: Sequence[UUID], criteria: Criteria, *, requested_by: str) 
             replayed[id] += recipients
             woken.add(lane)
         transaction.on_commit(lambda: wake.lanes(woken))
-    return replayed
+    return [Found(*row) for row in replayed.items()]
 
 
 def _replayable(ids: Sequence[UUID], criteria: Criteria) -> QuerySet[Notification, UUID]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from devices.models import Device
 from notifications import lanes, reasons, replays, selectors
+from notifications.models import Notification
 from tenants.models import Application
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -44,17 +46,13 @@ class Command(BaseCommand):
     def handle(self, *, dry_run: bool, by: str, **options: Any) -> None:
         criteria = _criteria(**options)
         total = notifications = gone = 0
-        try:
-            lots = replays.find(criteria) if dry_run else replays.start(criteria, requested_by=by)
-            for lot in lots:
-                for found in lot:
-                    if found.recipients:
-                        self.stdout.write(f"{found.notification_id} {found.recipients}")
-                        notifications += 1
-                    total += found.recipients
-                    gone += getattr(found, "gone", 0)
-        except replays.Cancelled as error:
-            raise CommandError(f"--notification {options['notification']}: {error}") from error
+        lots = replays.find(criteria) if dry_run else replays.start(criteria, requested_by=by)
+        for found in chain.from_iterable(lots):
+            if found.recipients:
+                self.stdout.write(f"{found.notification_id} {found.recipients}")
+                notifications += 1
+            total += found.recipients
+            gone += found.gone
         verb = "would be replayed" if dry_run else "replayed"
         self.stdout.write(f"{total} recipients of {notifications} notifications {verb}")
         if gone:
@@ -88,8 +86,11 @@ def _criteria(
 
 def _notification(application_id: int, value: str) -> UUID:
     id = _uuid("--notification", value)
-    if selectors.notification(application_id, id) is None:
+    notification = selectors.notification(application_id, id)
+    if notification is None:
         raise CommandError(f"--notification: the application has no notification {value}.")
+    if notification.status == Notification.Status.CANCELLED:
+        raise CommandError(f"--notification: {value} was cancelled; what was given up stays so.")
     return id
 
 
