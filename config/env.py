@@ -21,6 +21,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 FERNET_KEY = re.compile(r"[A-Za-z0-9_+/-]{43}=")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+MAILBOX = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 HOST = re.compile(
     r"(?:\*\.|\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?",
     re.IGNORECASE,
@@ -39,6 +40,7 @@ class Env:
     secret_key: str
     field_encryption_keys: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
+    base_url: str
     database_url: str | None
     redis_url: str | None
     broker_url: str | None
@@ -48,6 +50,11 @@ class Env:
     twilio_url: str
     provider_ca_file: Path | None
     webpush_allowed_hosts: tuple[str, ...]
+    alarm_emails: tuple[str, ...]
+    email_url: str | None
+    email_from: str
+    alarm_webhook_url: str | None
+    alarm_webhook_secret: str
     port: int
     data_dir: Path
 
@@ -65,13 +72,14 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = BASE_DIR / ".env")
     values = {**(_dotenv(dotenv) if dotenv else {}), **environ}
     variables = {name: value.strip() for name, value in values.items() if value.strip()}
     database_url = _url(variables, "DATABASE_URL", ("postgresql", "postgres"), allow_path=True)
-    data_dir = _data_dir(variables)
+    data_dir, port, debug = _data_dir(variables), _port(variables), _flag(variables, "DEBUG")
     secret_key, field_encryption_keys = _secrets(variables, data_dir, is_production=database_url is not None)
     return Env(
-        debug=_flag(variables, "DEBUG"),
+        debug=debug,
         secret_key=secret_key,
         field_encryption_keys=field_encryption_keys,
         allowed_hosts=_hosts(variables, "ALLOWED_HOSTS", allow_any=True) or LOCAL_HOSTS,
+        base_url=_url(variables, "BASE_URL") or f"http://localhost:{port}",
         database_url=database_url,
         redis_url=_url(variables, "REDIS_URL", ("redis", "rediss", "unix"), allow_path=True),
         broker_url=_url(
@@ -86,7 +94,12 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = BASE_DIR / ".env")
         twilio_url=_url(variables, "TWILIO_URL") or "https://api.twilio.com",
         provider_ca_file=_ca_file(variables),
         webpush_allowed_hosts=_hosts(variables, "WEBPUSH_ALLOWED_HOSTS"),
-        port=_port(variables),
+        alarm_emails=_alarm_emails(variables, debug=debug),
+        email_url=_url(variables, "EMAIL_URL", ("smtp", "smtp+starttls", "smtps")),
+        email_from=(_mailboxes(variables, "EMAIL_FROM") or ("carillon@localhost",))[0],
+        alarm_webhook_url=_url(variables, "ALARM_WEBHOOK_URL", allow_path=True),
+        alarm_webhook_secret=variables.get("ALARM_WEBHOOK_SECRET", ""),
+        port=port,
         data_dir=data_dir,
     )
 
@@ -170,6 +183,22 @@ def _hosts(variables: Mapping[str, str], name: str, *, allow_any: bool = False) 
                 f"{name} holds {host!r}; allowed: host names separated by commas, without https://."
             )
     return hosts
+
+
+def _mailboxes(variables: Mapping[str, str], name: str) -> tuple[str, ...]:
+    mailboxes = tuple(word.strip() for word in variables.get(name, "").split(",") if word.strip())
+    if wrong := next((word for word in mailboxes if not MAILBOX.fullmatch(word)), None):
+        raise ConfigurationError(f"{name} holds {wrong!r}; allowed: e-mail addresses without names.")
+    return mailboxes
+
+
+def _alarm_emails(variables: Mapping[str, str], *, debug: bool) -> tuple[str, ...]:
+    """An alarm that has no way out is a mistake to be found now, not on the night it is needed."""
+    mailboxes = _mailboxes(variables, "ALARM_EMAILS")
+    absent = [name for name in ("EMAIL_URL", "EMAIL_FROM") if name not in variables]
+    if mailboxes and absent and not debug:
+        raise ConfigurationError(f"{' and '.join(absent)} must be set when ALARM_EMAILS is.")
+    return mailboxes
 
 
 def _ca_file(variables: Mapping[str, str]) -> Path | None:

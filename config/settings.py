@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from django.urls import reverse_lazy
 from psycopg.conninfo import conninfo_to_dict

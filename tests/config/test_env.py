@@ -38,6 +38,9 @@ class TestDefaults:
         assert environment.allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
         assert environment.webpush_allowed_hosts == ()
         assert environment.provider_ca_file is None
+        assert environment.base_url == "http://localhost:8000"
+        assert environment.alarm_emails == ()
+        assert environment.email_url is environment.alarm_webhook_url is None
         assert environment.port == 8000
         assert environment.data_dir == tmp_path / "data"
         assert not environment.debug
@@ -64,6 +67,12 @@ class TestValues:
                 "APNS_URL": "http://127.0.0.1:8443/",
                 "PROVIDER_CA_FILE": str(authority),
                 "WEBPUSH_ALLOWED_HOSTS": "push.internal:8443,*.example.net",
+                "BASE_URL": "https://push.example.com/",
+                "ALARM_EMAILS": "ops@example.com, night.shift@example.com",
+                "EMAIL_URL": "smtp+starttls://carillon:p%40ss@mail.example.com",
+                "EMAIL_FROM": "carillon@example.com",
+                "ALARM_WEBHOOK_URL": "https://hooks.example.com/carillon?team=push",
+                "ALARM_WEBHOOK_SECRET": "shh",
                 "PORT": "9000",
                 "DEBUG": "Yes",
             }
@@ -76,6 +85,12 @@ class TestValues:
         assert environment.apns_url == "http://127.0.0.1:8443"
         assert environment.provider_ca_file == authority
         assert environment.webpush_allowed_hosts == ("push.internal:8443", "*.example.net")
+        assert environment.base_url == "https://push.example.com"
+        assert environment.alarm_emails == ("ops@example.com", "night.shift@example.com")
+        assert environment.email_url == "smtp+starttls://carillon:p%40ss@mail.example.com"
+        assert environment.email_from == "carillon@example.com"
+        assert environment.alarm_webhook_url == "https://hooks.example.com/carillon?team=push"
+        assert environment.alarm_webhook_secret == "shh"
         assert environment.port == 9000
         assert environment.debug
 
@@ -89,6 +104,8 @@ class TestValues:
             ("REDIS_URL", "redis://:p%40ss@[::1]:6379"),
             ("BROKER_URL", "redis+socket:///run/redis.sock?virtual_host=0"),
             ("ALLOWED_HOSTS", "*"),
+            ("EMAIL_URL", "smtps://mail.example.com:465"),
+            ("ALARM_WEBHOOK_URL", "http://127.0.0.1:9000/hook"),
         ],
     )
     def test_that_are_allowed(self, load, name, value):
@@ -126,11 +143,34 @@ class TestValues:
             ("PORT", "٨٠"),
             ("DATA_DIR", __file__),
             ("DEBUG", "maybe"),
+            ("BASE_URL", "push.example.com"),
+            ("BASE_URL", "https://push.example.com/admin"),
+            ("EMAIL_URL", "mail.example.com"),
+            ("EMAIL_URL", "smtp://"),
+            ("EMAIL_URL", "imap://mail.example.com"),
+            ("EMAIL_FROM", "Carillon"),
+            ("ALARM_EMAILS", "ops"),
+            ("ALARM_EMAILS", "Ops <ops@example.com>"),
+            ("ALARM_WEBHOOK_URL", "hooks.example.com"),
+            ("ALARM_WEBHOOK_URL", "ftp://hooks.example.com"),
         ],
     )
     def test_that_are_not_fail_with_their_name(self, load, name, value):
         with pytest.raises(ConfigurationError, match=name):
             load({**PRODUCTION, name: value})
+
+    @pytest.mark.parametrize("absent", ["EMAIL_URL", "EMAIL_FROM"])
+    def test_of_alarms_need_a_way_out(self, load, absent):
+        mail = {
+            "ALARM_EMAILS": "ops@example.com",
+            "EMAIL_URL": "smtp://localhost",
+            "EMAIL_FROM": "a@example.com",
+        }
+        assert load(mail).alarm_emails == ("ops@example.com",)
+        mail.pop(absent)
+        with pytest.raises(ConfigurationError, match=absent):
+            load(mail)
+        assert load({**mail, "DEBUG": "1"}).alarm_emails == ("ops@example.com",)  # to the terminal
 
     def test_of_urls_are_not_repeated_in_the_error(self, load):
         with pytest.raises(ConfigurationError) as raised:
