@@ -1,10 +1,12 @@
-"""Every reason a ledger line may carry, in a marketer's words: what it means and what to do about it.
+"""Every reason a ledger line may carry and every cause of an incident, in a marketer's words: what it means and
+what to do about it.
 
 A reason nobody foresaw is shown by its own name; its line then asks for the provider's words in the ledger.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -71,7 +73,15 @@ CATALOGUE: Mapping[str, Words] = {
     "invalid_registration_token": Words(
         "Address not valid", "Google does not take this for an address.", _DEVELOPER
     ),
-    "subscription_gone": Words("Browser unsubscribed", "The browser gave the subscription up.", _GONE),
+    **dict.fromkeys(
+        ("subscription_gone", "gone", "not_found"),
+        Words("Browser unsubscribed", "The browser gave the subscription up.", _GONE),
+    ),
+    "vapid_key_mismatch": Words(
+        "Subscribed with another key",
+        "The browser subscribed with another public key than the credential's.",
+        "Compare the credential's public key with the one your pages subscribe with.",
+    ),
     # The message was refused
     "payload_too_large": Words(
         "Message too large", "The provider refused the message for its size.", "Shorten the text or the data."
@@ -100,6 +110,33 @@ CATALOGUE: Mapping[str, Words] = {
     "invalid_provider_token": Words("Credential refused", "Apple refuses the key.", _CREDENTIAL),
     "third_party_auth_error": Words(
         "Credential refused", "Google could not sign in with Apple or the browser's service.", _CREDENTIAL
+    ),
+    **dict.fromkeys(
+        (
+            "bad_certificate",
+            "bad_certificate_environment",
+            "bad_environment_key_in_token",
+            "bad_jwt_token",
+            "bad_vapid_public_key",
+            "forbidden",
+            "missing_provider_token",
+            "unauthorized",
+            "unrelated_key_id_in_token",
+        ),
+        Words("Credential refused", "The provider refuses the key.", _CREDENTIAL),
+    ),
+    **dict.fromkeys(
+        ("bad_topic", "missing_topic", "topic_disallowed"),
+        Words(
+            "Bundle id refused",
+            "Apple does not let this key send to the bundle id.",
+            "Compare the credential's bundle id with the app's.",
+        ),
+    ),
+    "service_disabled": Words(
+        "Messaging switched off",
+        "Cloud Messaging is switched off in the Google project.",
+        "Switch it on in Google's console, then resume.",
     ),
     "project_not_found": Words(
         "Project not found", "Google does not know the project of the service account.", _CREDENTIAL
@@ -142,8 +179,101 @@ ORDINARY = frozenset(reason for reason, words in CATALOGUE.items() if words.todo
 
 
 def words(reason: str) -> Words:
-    known = CATALOGUE.get(reason)
-    if known:
+    """Of a reason, or of a provider's words that begin with one: "bad_topic: BadTopic"."""
+    if known := explained(reason):
         return known
     title = reason.replace("_", " ").capitalize() or "No reason given"
     return Words(title, "The provider's own word for it.", "Open the list to see the provider's answers.")
+
+
+def explained(said: str) -> Words | None:
+    return next((CATALOGUE[word] for word in said.split(": ") if word in CATALOGUE), None)
+
+
+# --- Incidents --------------------------------------------------------------------------------
+
+PROVIDERS: Mapping[str, str] = {
+    "apns": "Apple",
+    "fcm": "Google",
+    "webpush": "Web Push",
+    "console": "The console",
+    "memory": "The memory provider",
+}
+
+
+class IncidentWords(NamedTuple):
+    """Templates over {app}, {provider} and {waiting} ("12,340 messages wait").
+
+    spared: what it does not affect. deed: the words of the link to where something is done about it.
+    """
+
+    title: str
+    spared: str
+    todo: str
+    deed: str
+    tone: str = "bad"
+    icon: str = "error"
+
+
+_OTHERS = "other providers and other apps go on."
+
+INCIDENTS: Mapping[str, IncidentWords] = {
+    "credential": IncidentWords(
+        "{provider} refuses the credential of {app}",
+        f"Nothing is lost and no device is switched off: {{waiting}}; {_OTHERS}",
+        "Enter a working credential, or, if you have mended it with the provider, resume.",
+        "Mend it",
+        icon="vpn_key_alert",
+    ),
+    # Another credential of the app with this provider, or other push services, still work.
+    "credential_in_part": IncidentWords(
+        "{provider} refuses a part of what {app} sends",
+        "Nothing is lost and no device is switched off: only what is refused waits, the rest goes on.",
+        "Look at the provider's words, and mend the credential they speak of.",
+        "Look at it",
+        "warn",
+        "vpn_key_alert",
+    ),
+    "circuit": IncidentWords(
+        "{provider} does not take the messages of {app}",
+        f"Nothing is lost: {{waiting}}; {_OTHERS}",
+        "Nothing, as a rule: one message is tried every minute, and with the first that gets through all go on. "
+        "If it lasts, look at the provider's status page and at your network.",
+        "Look at it",
+        "warn",
+        "cloud_off",
+    ),
+    "quota": IncidentWords(
+        "{provider}'s quota for {app} is used up",
+        f"Nothing is lost: {{waiting}}; {_OTHERS}",
+        "Nothing, as a rule: it goes on by itself as soon as the provider lets it. If it happens often, send more "
+        "slowly, or ask the provider for a larger quota.",
+        "Look at it",
+        "warn",
+        "speed",
+    ),
+    "retirements": IncidentWords(
+        "{provider} says that unusually many devices of {app} are gone",
+        "Nothing is lost: {waiting} in its campaigns there; the devices stay as they are until you have decided. "
+        f"Single messages, {_OTHERS}",
+        "Find out whether it is true. A wrong credential, bundle id or project looks the same: compare them with the "
+        "app's before you decide.",
+        "Decide",
+        icon="phonelink_erase",
+    ),
+    "ledger": IncidentWords(
+        "The counts of a notification of {app} do not add up",
+        "Sending goes on.",
+        "Tell those who run this installation: `manage.py verify_ledger` says what is missing.",
+        "Look at it",
+        icon="calculate",
+    ),
+}
+
+# Tokens, keys, subscriptions: nothing a provider says about us in words is that long in one piece.
+_UNSPEAKABLE = re.compile(r"[\w:=+-]{40,}")
+
+
+def repeatable(said: str) -> str:
+    """A provider's words, fit for a page or a mail: one line, and whatever looks like a token taken out (law 9)."""
+    return _UNSPEAKABLE.sub("…", " ".join(said.split()))
