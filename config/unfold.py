@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from django.http import HttpRequest
@@ -14,17 +15,17 @@ def _may_view(app: str, model: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(f"{app}.view_{model}")
 
 
-def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+def _item(title: str, icon: str, app: str, model: str, page: str = "changelist") -> dict[str, Any]:
     """A link to a list, for those who may see it."""
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "link": reverse_lazy(f"admin:{app}_{model}_{page}"),
         "permission": _may_view(app, model),
     }
 
 
-NAVIGATION = [
+NAVIGATION: list[dict[str, Any]] = [
     {"items": [{"title": "Overview", "icon": "space_dashboard", "link": reverse_lazy("admin:index")}]},
     {
         "title": "Messages",
@@ -32,6 +33,8 @@ NAVIGATION = [
             _item("Campaigns", "campaign", "campaigns", "campaign"),
             _item("Notifications", "send", "notifications", "notification"),
             _item("Deliveries", "receipt_long", "notifications", "delivery"),
+            _item("Dead letters", "unsubscribe", "notifications", "replay", "dead_letters"),
+            _item("Incidents", "emergency_home", "notifications", "incident"),
         ],
     },
     {
@@ -52,6 +55,19 @@ NAVIGATION = [
         ],
     },
 ]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """NAVIGATION, and on Incidents how many are open; unfold would show a badge of none as well."""
+    from notifications.incident_admin import open_ones  # the apps are loaded by now
+
+    if not (count := len(open_ones(request))):
+        return NAVIGATION
+    groups = deepcopy(NAVIGATION)
+    for item in (item for group in groups for item in group["items"] if item["title"] == "Incidents"):
+        item["badge"] = str(count)
+    return groups
+
 
 TEAL = {
     "50": "#f0fdfa",
@@ -77,9 +93,10 @@ UNFOLD = {
     ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "GLOBAL_CALLBACK": "config.console.frame",
     "DASHBOARD_CALLBACK": "config.console.dashboard",
     "STYLES": [lambda request: static("console.css")],
     "SCRIPTS": [lambda request: static("console.js")],
     "COLORS": {"primary": TEAL},
-    "SIDEBAR": {"show_search": False, "navigation": NAVIGATION},
+    "SIDEBAR": {"show_search": False, "navigation": navigation},
 }

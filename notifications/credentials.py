@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from notifications import services
+from notifications import dead_letters, incident_admin, services  # noqa: F401 (the first two: register)
+from notifications.models import Incident
 from notifications.providers.base import InvalidCredential
 from tenants.console import ConsoleAdmin
 from tenants.models import Application, Credential
@@ -188,6 +190,21 @@ CHOICES = (
 )
 
 
+# An open incident's cause → the state of the credentials it stops.
+STOPPED: dict[str | None, str] = {
+    Incident.Cause.CREDENTIAL: "Refused",
+    Incident.Cause.CIRCUIT: "Provider in trouble",
+    Incident.Cause.QUOTA: "Quota used up",
+    Incident.Cause.RETIREMENTS: "Waits for a decision",
+}
+STATE_TONES = {
+    "Active": "success",
+    "Switched off": "warning",
+    **dict.fromkeys(STOPPED.values(), "warning"),
+    "Refused": "danger",
+}
+
+
 @admin.register(Credential)
 class CredentialAdmin(ConsoleAdmin):
     deeds: ClassVar = {"resume": "change"}
@@ -195,18 +212,34 @@ class CredentialAdmin(ConsoleAdmin):
     list_display = ("credential", "application", "provider", "state", "facts", "updated_at")
     list_filter = ("provider", "application")
     list_select_related = ("application",)
-    change_form_before_template = "tenants/credential_before.html"
+    change_form_before_template = "notifications/incident_credential.html"
     list_before_template = "tenants/credential_list_before.html"
 
     @display(description="Credential", ordering="name")
     def credential(self, obj: Credential) -> str:
         return str(obj)
 
-    @display(description="State", label={"Active": "success", "Refused": "danger", "Switched off": "warning"})
-    def state(self, obj: Credential) -> str:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
+        """`incident_id`, `incident_cause`: the oldest open incident that stops its lanes."""
+        stopping = Incident.objects.filter(
+            application=OuterRef("application"),
+            provider=OuterRef("provider"),
+            closed_at__isnull=True,
+            stops_lanes=True,
+        ).order_by("id")
+        found: QuerySet[Credential] = super().get_queryset(request)
+        return found.annotate(
+            incident_id=Subquery(stopping.values("id")[:1]),
+            incident_cause=Subquery(stopping.values("cause")[:1]),
+        )
+
+    @display(description="State", label=STATE_TONES)
+    def state(self, obj: Any) -> str:
+        if not obj.is_active:
+            return "Switched off"
         if obj.blocked_at:
             return "Refused"
-        return "Active" if obj.is_active else "Switched off"
+        return STOPPED.get(getattr(obj, "incident_cause", None), "Active")
 
     @display(description="Facts")
     def facts(self, obj: Credential) -> str:
