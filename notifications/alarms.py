@@ -139,7 +139,7 @@ def _mail(event: str, incident: Incident) -> None:
 
 
 def _text(event: str, incident: Incident, said: incidents.Said) -> str:
-    words = f"Its words: {said.provider_words}" if said.provider_words else ""
+    words = f"In so many words: {said.provider_words}" if said.provider_words else ""
     if event == CLOSED:
         by = f" by {incident.closed_by}" if incident.closed_by else ""
         paragraphs = [f"Ended{by}: {_at(incident.closed_at)}.", f"Began: {_at(incident.opened_at)}.", words]

@@ -181,7 +181,7 @@ def test_a_mail_says_what_happened_what_did_not_and_what_to_do(
     assert message.subject == "[Carillon] Apple refuses the credential of Shop Bcc: everybody@example.com"
     assert message.to == ["anna@example.com", "night@example.com"]
     for words in (
-        "Its words: bad_topic: not for …",
+        "In so many words: bad_topic: not for …",
         "Nothing is lost and no device is switched off",
         "Enter a working credential",
         f"https://push.example.com/admin/notifications/incident/{incident.id}/change/",
