@@ -280,16 +280,17 @@ class ReplayAdmin(ReadOnlyAdmin):
         return self._show(request, "notifications/dead_letters.html", "Dead letters", context)
 
     def _page(self, form: WhichForm, before: tuple[datetime, int] | None) -> dict[str, Any]:
-        lines = replays.latest(form.criteria, most=PER_PAGE + 1, before=before)
-        shown = lines[:PER_PAGE]
-        is_all = before is None and lines == shown
-        total = len(shown) if is_all else replays.count(form.criteria, most=COUNTED_MOST + 1)
+        page = replays.latest(form.criteria, most=PER_PAGE, before=before)
+        total, is_all = len(page.lines), before is None and not page.older
+        if not is_all:
+            total, is_all = replays.count(form.criteria, most=COUNTED_MOST)
         return {
-            "letters": letters(form.criteria.application_id, shown),
+            "letters": letters(form.criteria.application_id, page.lines),
             "is_first": before is None,
-            "older": "" if lines == shown else f"{shown[-1].at.isoformat()}~{shown[-1].id}",
+            "older": "~".join(map(str, page.older)) if page.older else "",
             "total": total,
-            "total_words": count(total) if total <= COUNTED_MOST else f"more than {count(COUNTED_MOST)}",
+            "total_words": f"{'' if is_all else 'more than '}{count(total)}",
+            "looked": replays.LOOK,
         }
 
     def dead_letter(self, request: HttpRequest, notification_id: UUID, device_id: int) -> HttpResponse:
@@ -300,12 +301,11 @@ class ReplayAdmin(ReadOnlyAdmin):
         if notification is None or not lines:
             raise Http404("There is no such recipient.")
         history = letters(notification.application_id, lines)
-        wanted = replays.Criteria(notification.application_id, notification_id, device_ids=(device_id,))
         context = {
             "notification": notification,
             "last": history[-1],
             "history": history,
-            "is_dead": any(found.recipients for lot in replays.find(wanted) for found in lot),
+            "is_dead": replays.stands(lines) and not history[-1].stays_because,
         }
         title = f"Dead letter: {history[-1].person or device_id}"
         return self._show(request, "notifications/dead_letters_one.html", title, context)

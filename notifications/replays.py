@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import connection
 
 from devices.models import Device
+from notifications import selectors
 from notifications.models import Delivery, Notification
 from notifications.pipeline import replay
 from notifications.pipeline.replay import Criteria, Found
 
-__all__ = ["Criteria", "Found", "count", "find", "latest", "lines", "reasons", "start"]
+__all__ = ["Criteria", "Found", "count", "find", "latest", "lines", "reasons", "stands", "start"]
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +45,19 @@ def start(criteria: Criteria, *, requested_by: str) -> Iterator[list[Found]]:
 
 # --- to look at -------------------------------------------------------------------------------
 
-# Failures no later replay has asked for: replays are few, so no other line of the ledger need be looked at.
-# (Of 1 M failures a page takes 1 ms; 1 to 3 s when every one of them was replayed and has to be passed over.)
-LETTERS = """
-    FROM notifications_delivery d
+# How many failures are looked through for a page; after a large replay there may be many that stand no more.
+LOOK = 50_000
+
+FAILURES = """
+    SELECT * FROM notifications_delivery
     WHERE application_id = %(application)s AND device_id IS NOT NULL {where}
-        AND (outcome <> 'unregistered' OR EXISTS (
+"""
+NEWEST = "ORDER BY at DESC, id DESC"
+
+# Those no later replay has asked for: replays are few, so no other line of the ledger need be looked at.
+LETTERS = f"""
+    FROM ({FAILURES} {{order}} LIMIT %(look)s) AS d
+    WHERE (outcome <> 'unregistered' OR EXISTS (
             SELECT FROM devices_device v WHERE v.id = d.device_id AND v.retired_at IS NULL))
         AND NOT EXISTS (
             SELECT FROM notifications_replay r
@@ -61,27 +71,61 @@ LETTERS = """
 """
 
 
-def latest(criteria: Criteria, *, most: int, before: tuple[datetime, int] | None = None) -> list[Delivery]:
-    """Dead letters, the newest first. before: (at, id) of a line; from there on into the past."""
-    at, id = before or (None, None)
-    where = criteria.where
-    if before:
-        where += " AND (at, id) < (%(before_at)s::timestamptz, %(before_id)s::bigint)"
-    found = Delivery.objects.raw(
-        f"SELECT d.* {LETTERS.format(where=where)} ORDER BY at DESC, id DESC LIMIT %(most)s",
-        {**criteria.parameters, "before_at": at, "before_id": id, "most": most},
+Place = tuple[datetime, int]  # (at, id) of a line
+
+
+class Page(NamedTuple):
+    """older: the last line looked at, if there are more; the next page begins there."""
+
+    lines: list[Delivery]
+    older: Place | None
+
+
+def latest(criteria: Criteria, *, most: int, before: Place | None = None) -> Page:
+    """Dead letters, the newest first, from a place on into the past. May be fewer than `most` though there are
+    more: what has been replayed is passed over, and no more than LOOK failures are looked at."""
+    where, parameters = _where(criteria, before)
+    found = list(
+        Delivery.objects.raw(
+            f"SELECT d.* {LETTERS.format(where=where, order=NEWEST)} {NEWEST} LIMIT %(most)s",
+            {**parameters, "most": most + 1},
+        )
     )
-    return list(found)
+    if len(found) > most:
+        return Page(found[:most], (found[most - 1].at, found[most - 1].id))
+    return Page(found, _end(where, NEWEST, parameters))
 
 
-def count(criteria: Criteria, *, most: int) -> int:
-    """How many dead letters, counted no further than `most`."""
+def count(criteria: Criteria, *, most: int) -> tuple[int, bool]:
+    """How many dead letters, counted no further than `most`, and whether that is all of them."""
+    where, parameters = _where(criteria)
+    # By time there is an index over all notifications; the failures of one would have to be sorted.
+    order = "" if criteria.notification_id else NEWEST
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM (SELECT {LETTERS.format(where=criteria.where)} LIMIT %(most)s) AS counted",
-            {**criteria.parameters, "most": most},
+            f"SELECT count(*) FROM (SELECT {LETTERS.format(where=where, order=order)} LIMIT %(most)s) AS counted",
+            {**parameters, "most": most + 1},
         )
-        return int(cursor.fetchone()[0])
+        (counted,) = cursor.fetchone()
+    return min(counted, most), counted <= most and _end(where, order, parameters) is None
+
+
+def _where(criteria: Criteria, before: Place | None = None) -> tuple[str, dict[str, Any]]:
+    parameters = {**criteria.parameters, "look": LOOK}
+    if before is None:
+        return criteria.where, parameters
+    earlier = " AND (at, id) < (%(before_at)s::timestamptz, %(before_id)s::bigint)"
+    return criteria.where + earlier, {**parameters, "before_at": before[0], "before_id": before[1]}
+
+
+def _end(where: str, order: str, parameters: dict[str, Any]) -> Place | None:
+    """The last failure looked at, where there may be more behind it."""
+    with connection.cursor() as cursor:
+        failures = FAILURES.format(where=where)
+        last = f"SELECT at, id FROM ({failures} {order} OFFSET %(look)s - 1 LIMIT 1) AS last"
+        cursor.execute(last, parameters)
+        found: Place | None = cursor.fetchone()
+    return found
 
 
 def lines(notification: Notification, device_id: int) -> list[Delivery]:
@@ -94,6 +138,17 @@ def lines(notification: Notification, device_id: int) -> list[Delivery]:
     if device and device.subscriber_id:
         found = found.filter(subscriber_id=device.subscriber_id)
     return list(found.order_by("at", "id"))
+
+
+def stands(lines: Sequence[Delivery]) -> bool:
+    """Of one recipient's lines: whether a failure stands that no replay has taken back."""
+    failures: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        if line.outcome == Delivery.Outcome.REPLAYED:
+            failures[line.detail, line.reason] -= 1
+        elif line.outcome in selectors.FAILURES:
+            failures[line.outcome, line.reason] += 1
+    return any(count > 0 for count in failures.values())
 
 
 def reasons(application_id: int, *, most: int = 10_000) -> list[str]:

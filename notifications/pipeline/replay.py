@@ -31,7 +31,7 @@ MOST_NOTIFICATIONS, MOST_RECIPIENTS = 1_000, 20_000
 
 FILTERS = {
     "notification_id": "notification_id = %(notification_id)s",
-    "provider": "split_part(lane, '.', 1) = %(provider)s",
+    "provider": "lane IN (%(provider)s::text || '.transactional', %(provider)s::text || '.campaign')",
     "reason": "reason = %(reason)s",
     "since": "at >= %(since)s",
     "until": "at < %(until)s",
@@ -161,10 +161,16 @@ REPLAY = f"""
     SELECT notification_id, next_lane, count(*) FROM picked GROUP BY 1, 2 ORDER BY 1
 """
 
+# Where everything was replayed, there is nothing to look for.
 CANDIDATES = """
-    SELECT notification_id, count(*) FROM notifications_delivery
-    WHERE application_id = %(application)s AND device_id IS NOT NULL {where}
-    GROUP BY 1 ORDER BY 1
+    SELECT notification_id, letters FROM (
+        SELECT notification_id, count(*) AS letters FROM notifications_delivery
+        WHERE application_id = %(application)s AND device_id IS NOT NULL {where}
+        GROUP BY 1
+    ) AS d WHERE 0 < (
+        SELECT sum(count) FROM notifications_tally t
+        WHERE t.notification_id = d.notification_id AND outcome IN ('failed', 'rejected')
+    ) ORDER BY 1
 """
 
 

@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.models import Device
-from notifications import dead_letters
-from notifications.models import Batch, Delivery, Notification, Replay
+from notifications import dead_letters, replays
+from notifications.models import Batch, Delivery, Notification, Replay, Tally
 from notifications.pipeline import replay
 from tests.conftest import Tenant
 
@@ -53,6 +53,13 @@ def fail(shop: Tenant, make_device: Any) -> Fail:
             "detail": "",
             **line,
         }
+        Tally.objects.create(
+            notification_id=notification.pk,
+            slot=Tally.objects.count(),
+            outcome=values["outcome"],
+            reason=values["reason"],
+            count=1,
+        )
         return Delivery.objects.create(
             application_id=tenant.id,
             notification_id=notification.pk,
@@ -173,6 +180,18 @@ def test_long_lists_go_on_and_cost_what_short_ones_cost(
     assert key(first) not in page.content.decode()
     (older,) = re.findall(r'href="(\?[^"]*before=[^"]*)"', page.content.decode())
     assert key(first) in admin.get(PAGE + html.unescape(older)).content.decode()
+
+
+def test_behind_a_large_replay_one_looks_further(
+    admin: Client, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "LOOK", 1)
+    old = fail(at=timezone.now() - timedelta(hours=1))
+    confirmed(admin, {"application": old.application_id, "letter": key(fail())})
+    page = admin.get(PAGE)
+    assert "None of the 1 latest failures here is a dead letter any more" in text(page)
+    (older,) = re.findall(r'href="(\?[^"]*before=[^"]*)"', page.content.decode())
+    assert key(old) in admin.get(PAGE + html.unescape(older)).content.decode()
 
 
 def test_where_there_is_none_it_says_what_would_be_here(admin: Client, shop: Tenant) -> None:

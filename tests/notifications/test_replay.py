@@ -70,8 +70,9 @@ def start_of(notification: Notification) -> int:
 def listed(criteria: replays.Criteria) -> list[int | None]:
     """Devices of the dead letters."""
     found = replays.latest(criteria, most=100)
-    assert replays.count(criteria, most=100) == len(found)
-    return sorted(line.device_id for line in found if line.device_id)
+    assert found.older is None
+    assert replays.count(criteria, most=100) == (len(found.lines), True)
+    return sorted(line.device_id for line in found.lines if line.device_id)
 
 
 # --- what a replay does -----------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_another_applications_dead_letters_are_not_touched(
     notification = send(pipeline, devices)
     for criteria in (replays.Criteria(rival.id), replays.Criteria(rival.id, notification.id)):
         assert not [row for lot in replays.start(criteria, requested_by="rival") for row in lot]
-        assert replays.latest(criteria, most=10) == []
+        assert replays.latest(criteria, most=10).lines == []
     assert replay.dead_letters([notification.id], replays.Criteria(rival.id), requested_by="rival") == []
     assert replays.reasons(rival.id) == []
     assert len(listed(replays.Criteria(pipeline.tenant.id))) == 3
@@ -335,6 +336,7 @@ def failed(shop: Tenant, make_device: Make) -> Failed:
             provider_id="",
             detail="",
         )
+        Tally.objects.create(notification_id=notification.id, slot=0, outcome=outcome, reason=reason, count=1)
     return Failed(notification, devices)
 
 
@@ -369,8 +371,26 @@ def test_criteria_narrow_and_what_they_leave_stays_listed(
 
 def test_the_list_goes_on_where_a_page_ended(failed: Failed) -> None:
     first = replays.latest(failed.criteria(), most=1)
-    rest = replays.latest(failed.criteria(), most=9, before=(first[-1].at, first[-1].id))
-    assert [line.device_id for line in (*first, *rest)] == [device.id for device in failed.devices[:2]]
+    rest = replays.latest(failed.criteria(), most=9, before=first.older)
+    lines = [*first.lines, *rest.lines]
+    assert [line.device_id for line in lines] == [device.id for device in failed.devices[:2]]
+    assert replays.count(failed.criteria(), most=1) == (1, False)
+
+
+def test_what_was_replayed_is_passed_over_a_part_at_a_time(
+    failed: Failed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(failed.criteria())
+    monkeypatch.setattr(replays, "LOOK", 1)
+    before, looks = None, 0
+    while True:
+        page = replays.latest(failed.criteria(), most=9, before=before)
+        assert page.lines == []
+        if page.older is None:
+            break
+        before, looks = page.older, looks + 1
+    assert looks == 2
+    assert replays.count(failed.criteria(), most=9) == (0, False)
 
 
 def test_what_failed_again_is_listed_again(failed: Failed) -> None:
