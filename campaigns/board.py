@@ -16,21 +16,11 @@ from campaigns import selectors
 from campaigns.models import Campaign
 from campaigns.views import PLATFORMS
 from devices.models import Device
-from notifications import reasons
 from notifications import selectors as notifications
 from notifications.models import Delivery, Notification
 from tenants.models import Application, Credential
 
 REMEMBERED = 60  # seconds
-
-
-class Need(NamedTuple):
-    tone: str
-    icon: str
-    what: str
-    effect: str
-    deed: str
-    url: str
 
 
 class Step(NamedTuple):
@@ -48,7 +38,6 @@ def board(request: HttpRequest) -> dict[str, Any]:
     recent = selectors.with_progress(list(selectors.recent()[:6])) if may_see else []
     going = sending() if may_see else []
     return {
-        "needs": _needs() if request.user.has_perm("tenants.view_credential") else [],
         "steps": _steps(),
         "sending": going,
         "is_sending": bool(going),
@@ -58,24 +47,6 @@ def board(request: HttpRequest) -> dict[str, Any]:
         ],
         "may_compose": request.user.has_perm("campaigns.add_campaign"),
     }
-
-
-def _needs() -> list[Need]:
-    blocked = Credential.objects.filter(blocked_at__isnull=False, is_active=True).select_related(
-        "application"
-    )
-    return [
-        Need(
-            "bad",
-            "vpn_key_alert",
-            f"{credential} ({credential.application}) is refused since {credential.blocked_at:%H:%M} UTC.",
-            f"{reasons.words(credential.blocked_reason).means} What goes through it waits; nothing is lost.",
-            "Fix it",
-            reverse("admin:tenants_credential_change", args=[credential.pk]),
-        )
-        for credential in blocked
-        if credential.blocked_at
-    ]
 
 
 def _steps() -> list[Step]:

@@ -281,6 +281,9 @@ class Incident(models.Model):
         ]
         indexes = [models.Index(fields=("application", "-id"), name="incidents_newest_first")]
 
+    def __str__(self) -> str:
+        return self.get_cause_display()
+
 
 class RetirementCount(models.Model):
     """How many devices of an application a provider has declared gone in an hour; slots as in Tally."""

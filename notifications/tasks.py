@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from celery import shared_task
 
-from notifications import periodic, workers
+from notifications import alarms, periodic, workers
 from notifications.pipeline import fan_out as fan_out_step
 from notifications.pipeline import wake
 
@@ -36,7 +36,13 @@ def tick() -> None:
 @shared_task(name="notifications.sweep")
 def sweep() -> None:
     """Every five seconds."""
-    _each(periodic.reap_dead, periodic.wake_shards, periodic.settle_cancelled, periodic.end_incidents)
+    _each(
+        periodic.reap_dead,
+        periodic.wake_shards,
+        periodic.settle_cancelled,
+        periodic.end_incidents,
+        alarms.tell,
+    )
 
 
 @shared_task(name="notifications.verify")

@@ -85,9 +85,11 @@ def nothing_remembered() -> Iterator[None]:
 
 
 def forget() -> None:
+    from notifications import incidents
     from notifications import selectors as notifications
 
-    for read in (tenants.key, tenants.configured_providers, tenants.public_vapid_key, notifications.category):
+    kept = (tenants.key, tenants.configured_providers, tenants.public_vapid_key)
+    for read in (*kept, notifications.category, incidents._waiting):
         read.forget()  # type: ignore[attr-defined]
 
 

@@ -124,8 +124,8 @@ def listed(
     """Resolve listed audiences of one category, all in one statement.
 
     kind: "subscribers" (external ids) or "devices" (public ids). pairs: (notification, address), no
-    address twice in a notification. throttle: the lowest of theirs. also: a further `, name AS (…)` of the same statement, with its
-    parameters; it can read `judged`.
+    address twice in a notification. throttle: the lowest of theirs. also: a further `, name AS (…)` of the
+    same statement, with its parameters; it can read `judged`.
     """
     return _resolve(
         LISTED_SUBSCRIBERS if kind == "subscribers" else LISTED_DEVICES,

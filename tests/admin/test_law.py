@@ -14,7 +14,7 @@ from django.utils import timezone
 from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Device
-from notifications.models import Notification
+from notifications.models import Incident, Notification
 from tenants import services as tenants
 from tests.conftest import Tenant
 
@@ -33,6 +33,11 @@ def deeds(
     credential.blocked_at = timezone.now()
     credential.save()
 
+    refused, gone, kept = (
+        Incident.objects.create(application=shop.application, provider=provider, cause=cause)
+        for provider, cause in (("apns", "circuit"), ("apns", "retirements"), ("fcm", "retirements"))
+    )
+
     def cancelled(campaign: Campaign) -> bool:
         return Notification.objects.get(id=campaign.notification_id).status == Notification.Status.CANCELLED
 
@@ -50,6 +55,9 @@ def deeds(
         f"tenants/apikey/{key.pk}/revoke/": lambda: fresh(key).revoked_at is not None,
         f"tenants/credential/{credential.pk}/resume/": lambda: fresh(credential).blocked_at is None,
         f"tenants/application/{shop.id}/identity-secret/": LogEntry.objects.exists,
+        f"notifications/incident/{refused.pk}/resume/": lambda: fresh(refused).closed_at is not None,
+        f"notifications/incident/{gone.pk}/really-gone/": lambda: fresh(gone).closed_at is not None,
+        f"notifications/incident/{kept.pk}/our-mistake/": lambda: fresh(kept).closed_at is not None,
     }
 
 

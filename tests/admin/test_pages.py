@@ -13,7 +13,7 @@ from django.utils import timezone
 from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Device
-from notifications.models import Delivery
+from notifications.models import Delivery, Incident
 from notifications.pipeline import partitions
 from tenants import services as tenants
 from tests.conftest import Tenant
@@ -23,6 +23,8 @@ LISTS = (
     "campaigns/campaign/",
     "notifications/notification/",
     "notifications/delivery/",
+    "notifications/incident/",
+    "notifications/replay/",
     "devices/subscriber/",
     "devices/device/",
     "devices/category/",
@@ -131,7 +133,10 @@ def test_a_blocked_credential_is_the_first_thing_seen(admin: Client, shop: Tenan
     credential = tenants.store_credential(shop.application, provider="console", public={}, secret="")
     credential.blocked_at, credential.blocked_reason = timezone.now(), "invalid_provider_token"
     credential.save()
-    assert "Apple refuses the key." in admin.get("/admin/").content.decode()
+    Incident.objects.create(
+        application=shop.application, provider="console", cause="credential", words="invalid_provider_token"
+    )
+    assert "invalid_provider_token" in admin.get("/admin/").content.decode()
     page = f"/admin/tenants/credential/{credential.pk}/"
     assert "invalid_provider_token" in admin.get(f"{page}change/").content.decode()
     admin.post(f"{page}resume/")
