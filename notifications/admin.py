@@ -21,7 +21,8 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from devices.models import Subscriber
-from notifications import credentials, reasons, selectors, services, sums  # noqa: F401 (credentials: registers)
+from notifications import credentials, dead_letters, incident_admin  # noqa: F401 (they register)
+from notifications import reasons, selectors, services, sums
 from notifications.models import Delivery, Notification
 from tenants.console import ReadOnlyAdmin
 from tenants.templatetags.console import count, pretty_json

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.validators import MinValueValidator
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -16,7 +17,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from notifications import dead_letters, incident_admin, services  # noqa: F401 (the first two: register)
+from notifications import services
 from notifications.models import Incident
 from notifications.providers.base import InvalidCredential
 from tenants.console import ConsoleAdmin
@@ -57,13 +58,16 @@ class CredentialForm(forms.ModelForm):
 
     class Meta:
         model = Credential
-        fields = ("application", "name", "is_active")
+        fields = ("application", "name", "messages_per_second", "is_active")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in self.settings:
             if self.instance.pk:
                 self.initial.setdefault(name, self.instance.public.get(name, ""))
+        if rate := self.fields.get("messages_per_second"):
+            rate.validators.append(MinValueValidator(1))
+            rate.widget.attrs["min"] = 1
         if "secret" in self.fields:
             self.fields["secret"].required = self.needs_secret and not self.instance.pk
             if self.instance.pk:
@@ -289,7 +293,7 @@ class CredentialAdmin(ConsoleAdmin):
         fields = ["application", "name", *(name for name in form.declared_fields)]
         if obj and obj.provider == Provider.WEBPUSH:
             fields.append("public_key")
-        return [*fields, "is_active"]
+        return [*fields, "messages_per_second", "is_active"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Credential | None = None) -> tuple[str, ...]:
         seen = ("state", "facts", "checked_at", "public_key")

@@ -192,7 +192,7 @@ class Provider(ABC):
     Options: ClassVar[type[msgspec.Struct]]  # what `overrides.<name>` of the send API may hold
     OUTCOMES: ClassVar[Mapping[tuple[int, str], Verdict]]  # (status, provider's code or "")
     BACKOFF: ClassVar[Backoff]
-    QUOTA: ClassVar[frozenset[str]] = frozenset()  # reasons of RETRY that speak of the whole credential's pace
+    QUOTA: ClassVar[frozenset[str]] = frozenset()  # reasons of RETRY that mean the whole credential's pace
 
     @abstractmethod
     def check_credential(self, public: Mapping[str, Any], secret: str) -> tuple[dict[str, Any], str]:

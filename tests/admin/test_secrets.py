@@ -41,6 +41,17 @@ def apns(shop: Tenant, secret: str, **fields: str) -> dict[str, Any]:
 ADD = "/admin/tenants/credential/add/?provider="
 
 
+def test_a_credential_may_have_a_rate_and_loses_it_again(admin: Client, shop: Tenant, p8: str) -> None:
+    assert admin.post(ADD + "apns", apns(shop, p8, messages_per_second="0")).status_code == 200
+    assert admin.post(ADD + "apns", apns(shop, p8, messages_per_second="500")).status_code == 302
+    credential = Credential.objects.get()
+    assert credential.messages_per_second == 500
+    page = f"/admin/tenants/credential/{credential.pk}/change/"
+    assert admin.post(page, apns(shop, "", messages_per_second="")).status_code == 302
+    credential.refresh_from_db()
+    assert credential.messages_per_second is None
+
+
 def test_a_credential_is_checked_stored_and_never_shown(admin: Client, shop: Tenant, p8: str) -> None:
     assert admin.post(ADD + "apns", apns(shop, p8)).status_code == 302
     credential = Credential.objects.get()
