@@ -21,8 +21,15 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from devices.models import Subscriber
-from notifications import credentials, dead_letters, incident_admin  # noqa: F401 (they register)
-from notifications import reasons, selectors, services, sums
+from notifications import (  # noqa: F401 (the first three register)
+    credentials,
+    dead_letters,
+    incident_admin,
+    reasons,
+    selectors,
+    services,
+    sums,
+)
 from notifications.models import Delivery, Notification
 from tenants.console import ReadOnlyAdmin
 from tenants.templatetags.console import count, pretty_json

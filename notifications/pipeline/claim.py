@@ -207,8 +207,20 @@ async def batches(
             "rooms": [share.room for share in shares.values()],
         },
     )
-    rows = await cursor.fetchall()
-    return [Batch(*row[:5], claim, row[5], row[6], trial=tuple(row[7] or ())) for row in rows]
+    return [
+        Batch(
+            id,
+            application_id,
+            notification_id,
+            devices,
+            attempt,
+            claim,
+            replay,
+            slot_at,
+            trial=tuple(causes or ()),
+        )
+        for id, application_id, notification_id, devices, attempt, replay, slot_at, causes in await cursor.fetchall()
+    ]
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:
