@@ -188,11 +188,6 @@ class Letter:
         return Delivery.Outcome(self.line.outcome).label
 
     @property
-    def taken_back(self) -> str:
-        """Of a line that says "replayed"."""
-        return Delivery.Outcome(self.line.detail).label if self.line.detail in Delivery.Outcome else ""
-
-    @property
     def stays_because(self) -> str:
         """Why it cannot be replayed; "" where it can."""
         if self.notification is None or self.notification.status == Notification.Status.CANCELLED:
@@ -379,12 +374,8 @@ class ReplayAdmin(ReadOnlyAdmin):
 
     def _show(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> HttpResponse:
         """A page under its own title, not the model's."""
-        frame = {
-            "title": title,
-            "content_title": title,
-            "opts": None,
-            "may_replay": self.may(request, MAY_REPLAY),
-        }
+        context["may_replay"] = self.may(request, MAY_REPLAY)
+        frame = {"title": title, "content_title": title, "opts": None}
         return self.render(request, template, None, {**context, **frame})
 
     def _back(self, request: HttpRequest, why: str) -> HttpResponse:

@@ -136,7 +136,8 @@ REPLAY = f"""
         SET status = CASE status WHEN 'done' THEN 'sending' ELSE status END, finished_at = NULL,
             replay_count = replay_count + 1, replayed_at = statement_timestamp(), verified_at = NULL, violations = '[]'
         FROM counted c WHERE n.id = c.notification_id
-        RETURNING n.id, n.replay_count AS number, c.recipients
+        RETURNING n.id, n.replay_count AS number, c.recipients,
+            least(%(batch_size)s::int, n.throttle_per_second) AS batch_size
     ),
     noted AS (
         INSERT INTO notifications_replay
@@ -146,17 +147,15 @@ REPLAY = f"""
         FROM reopened
     ),
     numbered AS (
-        SELECT notification_id, next_lane, device_id,
-            (row_number() OVER (PARTITION BY notification_id, next_lane ORDER BY device_id) - 1)
-                / %(batch_size)s AS part
-        FROM picked
+        SELECT r.id, r.number, next_lane, device_id,
+            (row_number() OVER (PARTITION BY r.id, next_lane ORDER BY device_id) - 1) / r.batch_size AS part
+        FROM picked JOIN reopened r ON r.id = notification_id
     ),
     batches AS (
         INSERT INTO notifications_batch
             (application_id, notification_id, lane, status, device_ids, attempt, replay, due_at, turn_at)
-        SELECT %(application)s, r.id, next_lane, 'ready', array_agg(device_id), 1, r.number, now(),
-            now() + part * {TURN}
-        FROM numbered JOIN reopened r ON r.id = notification_id GROUP BY r.id, r.number, next_lane, part
+        SELECT %(application)s, id, next_lane, 'ready', array_agg(device_id), 1, number, now(), now() + part * {TURN}
+        FROM numbered GROUP BY id, number, next_lane, part
     )
     SELECT notification_id, next_lane, count(*) FROM picked GROUP BY 1, 2 ORDER BY 1
 """

@@ -219,7 +219,7 @@ def test_one_recipients_whole_story_is_told_in_order(admin: Client, fail: Fail) 
             }
         )
     said = text(admin.get(f"{PAGE}{line.notification_id}/{line.device_id}/"))
-    order = [said.index(word) for word in ("Wait a second", "Gave up", "apns-id-1", "takes “Gave up” back")]
+    order = [said.index(word) for word in ("Wait a second", "Gave up", "apns-id-1", "takes back: failed")]
     assert order == sorted(order)
     assert "Not to be replayed" in said
 

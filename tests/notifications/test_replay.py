@@ -369,6 +369,12 @@ def test_criteria_narrow_and_what_they_leave_stays_listed(
     assert listed(failed.criteria()) == [device.id for device in failed.devices[:2] if device.id not in meant]
 
 
+def test_a_throttled_notifications_batches_are_one_seconds_worth(failed: Failed) -> None:
+    Notification.objects.update(throttle_per_second=1)
+    start(failed.criteria())
+    assert [len(batch.device_ids) for batch in Batch.objects.all()] == [1, 1]
+
+
 def test_the_list_goes_on_where_a_page_ended(failed: Failed) -> None:
     first = replays.latest(failed.criteria(), most=1)
     rest = replays.latest(failed.criteria(), most=9, before=first.older)
