@@ -65,6 +65,8 @@ FINISH = """
     WHERE n.status IN ('sending', 'fanning_out')
         AND NOT EXISTS (SELECT FROM notifications_shard s WHERE s.notification_id = n.id AND s.done_at IS NULL)
         AND NOT EXISTS (SELECT FROM notifications_batch b WHERE b.notification_id = n.id)
+        -- Having waited for a replay to commit, the row is looked at anew, the batches are not.
+        AND n.replay_count = (SELECT m.replay_count FROM notifications_notification m WHERE m.id = n.id)
 """
 
 

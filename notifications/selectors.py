@@ -51,7 +51,7 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     found = {notification.id: _empty(notification.recipient_count) for notification in notifications}
     for id, recipients, outcome, reason, count in _tallies(list(found)):
         found[id]["recipients"] = recipients
-        if outcome is not None and reason is not None and count is not None:
+        if outcome is not None and reason is not None and count:
             _add(found[id], outcome, reason, count)
     for row in found.values():
         settled = row["accepted"] + row["uncertain"] + row["cancelled"]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from devices.models import Device
 from notifications import lanes, reasons, replays, selectors
+from notifications.management.moments import moment
 from notifications.models import Notification
 from tenants.models import Application
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Command(BaseCommand):
@@ -78,8 +73,8 @@ def _criteria(
         notification_id=_notification(application_id, notification) if notification else None,
         provider=_provider(provider) if provider else "",
         reason=_reason(application_id, reason) if reason else "",
-        since=_moment("--since", since) if since else None,
-        until=_moment("--until", until) if until else None,
+        since=moment("--since", since) if since else None,
+        until=moment("--until", until) if until else None,
         device_ids=_devices(application_id, device),
     )
 
@@ -106,18 +101,6 @@ def _reason(application_id: int, value: str) -> str:
     raise CommandError(
         f"--reason: no dead letter has the reason {value!r}; there are: {', '.join(seen) or 'none'}."
     )
-
-
-def _moment(option: str, value: str) -> datetime:
-    if ago := re.fullmatch(r"(\d{1,5})([smhd])", value):
-        return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    try:
-        moment = parse_datetime(value) or parse_datetime(f"{value}T00:00:00")
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise CommandError(f"{option} takes 90s, 30m, 2h, 7d or an ISO 8601 time, not {value!r}.")
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def _devices(application_id: int, values: list[str]) -> tuple[int, ...]:

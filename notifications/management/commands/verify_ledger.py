@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,13 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
+from notifications.management.moments import moment
 from notifications.pipeline import verify
 from tenants.models import Application
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Command(BaseCommand):
@@ -46,7 +42,7 @@ class Command(BaseCommand):
     ) -> None:
         checked = recipients = violations = uncounted = 0
         application_id = _application(application) if application else None
-        for found in _found(application_id, notification, _since(since) if since else None):
+        for found in _found(application_id, notification, moment("--since", since) if since else None):
             checked += 1
             recipients += found.recipients
             violations += len(found.violations)
@@ -100,15 +96,3 @@ def _application(slug: str) -> int:
     if id is None:
         raise CommandError(f"There is no application {slug!r}.")
     return id
-
-
-def _since(value: str) -> datetime:
-    if ago := re.fullmatch(r"(\d{1,5})([smhd])", value):
-        return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    try:
-        moment = parse_datetime(value) or parse_datetime(f"{value}T00:00:00")
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise CommandError(f"--since takes 90s, 30m, 2h, 7d or an ISO 8601 time, not {value!r}.")
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
