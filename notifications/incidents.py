@@ -15,8 +15,8 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notifications import lanes, reasons
-from notifications.models import Batch, Incident, RetirementCount, SuspendedRetirement
+from notifications import lanes, reasons, services
+from notifications.models import Incident, RetirementCount, SuspendedRetirement
 from notifications.pipeline import wake
 from notifications.pipeline.build import providers
 from notifications.providers.base import Outcome
@@ -138,31 +138,21 @@ def resume(incident: Incident, *, by: str) -> bool:
     """Close a credential, circuit or quota incident by hand: its lanes are claimed again at once. If the provider
     still does not want to, another opens. False: it was over already, and nothing is changed."""
     with transaction.atomic():
+        # The credential first, as senders do: two orders would wait for each other.
+        refused = Credential.objects.filter(
+            application_id=incident.application_id, provider=incident.provider, blocked_at__isnull=False
+        ).order_by("id")
+        ids = [row.pk for row in refused.select_for_update()] if incident.cause == Cause.CREDENTIAL else []
         closed = Incident.objects.filter(
             id=incident.id, closed_at__isnull=True, cause__in=ENDED_BY_HAND
         ).update(closed_at=Now(), closed_by=by)
-        if closed and incident.cause == Cause.CREDENTIAL:
-            # With a new session: what it refuses from now on counts anew.
-            Credential.objects.filter(
-                application_id=incident.application_id, provider=incident.provider, blocked_at__isnull=False
-            ).update(blocked_at=None, blocked_reason="", updated_at=timezone.now())
         if closed:
-            let_go(incident.application_id, incident.provider)
+            # With a new session: what it refuses from now on counts anew.
+            Credential.objects.filter(id__in=ids).update(
+                blocked_at=None, blocked_reason="", updated_at=timezone.now()
+            )
+            transaction.on_commit(lambda: services.let_go(incident.application_id, incident.provider))
     return bool(closed)
-
-
-def let_go(application_id: int, provider: str) -> None:
-    """What waits for its first attempt goes on now; later attempts wait for their own back-off, and what the rate
-    limits put off for its slot. In the caller's transaction."""
-    names = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
-    Batch.objects.filter(
-        application_id=application_id,
-        lane__in=names,
-        status=Batch.Status.WAITING,
-        attempt=1,
-        slot_at__isnull=True,
-    ).update(due_at=Now())
-    transaction.on_commit(lambda: wake.lanes(names))
 
 
 # --- The mass-retirement guard ----------------------------------------------------------------
@@ -185,7 +175,7 @@ REVIVE = """
     WITH due AS (
         SELECT DISTINCT ON (d.platform, md5(d.token)) d.id FROM devices_device d
         WHERE d.application_id = %(application)s AND d.platform = ANY (%(platforms)s)
-            AND d.retired_at >= date_trunc('hour', %(opened_at)s::timestamptz) AND d.retired_reason = ANY (%(reasons)s)
+            AND d.retired_at >= %(opened_at)s::timestamptz - interval '1 hour' AND d.retired_reason = ANY (%(reasons)s)
             AND NOT EXISTS (
                 SELECT FROM devices_device o
                 WHERE o.application_id = d.application_id AND o.platform = d.platform AND o.retired_at IS NULL
@@ -201,8 +191,8 @@ REVIVE = """
 def release_retirements(incident: Incident, *, by: str, really_gone: bool) -> int | None:
     """A human's word on the devices a provider calls gone: how many were switched off, or switched on again.
 
-    really_gone: the suspended verdicts are applied. Else they are dropped, and what the provider had retired since
-    the beginning of the incident's hour is revived. Either way the hour's count begins anew and the lanes go on.
+    really_gone: the suspended verdicts are applied. Else they are dropped, and what the provider had retired in
+    the hour before the incident and since is revived. Either way the count begins anew and the lanes go on.
     None: it was decided before, and nothing is changed.
     """
     # So many devices changed sides within the hour that the planner may take what is a million for a handful, and
@@ -232,8 +222,7 @@ def _release(incident: Incident, by: str, statement: str) -> int | None:
         changed = cursor.rowcount
     of_provider = {"application_id": incident.application_id, "provider": incident.provider}
     SuspendedRetirement.objects.filter(**of_provider).delete()
-    hour = incident.opened_at.replace(minute=0, second=0, microsecond=0)
-    RetirementCount.objects.filter(**of_provider, hour__gte=hour).delete()
+    RetirementCount.objects.filter(**of_provider).delete()
     names = stopped_lanes(incident)
     transaction.on_commit(lambda: wake.lanes(names))
     return changed

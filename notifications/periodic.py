@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
 from django.utils import timezone
 
-from notifications.models import Notification, Shard
+from notifications.models import Notification, RetirementCount, Shard
 from notifications.pipeline import accept, cancel, conclude, expire, incidents, partitions, reap, verify, wake
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ def end_incidents() -> None:
         log.warning("expired_behind_incident", action="expire.stopped", recipients=count)
     with connection.cursor() as cursor:
         cursor.execute(incidents.END_PARTIAL)
+        cursor.execute(incidents.END_IDLE)
 
 
 # How long one run may go on counting: the worker has fan-outs and the next tick to serve.
@@ -132,6 +134,7 @@ def verify_again() -> None:
 
 
 def make_partitions() -> None:
-    """Keep the ledger's partitions ahead of the calendar."""
+    """Keep the ledger's partitions ahead of the calendar, and no counts of hours long past."""
+    RetirementCount.objects.filter(hour__lt=timezone.now() - timedelta(days=1)).delete()
     for name in partitions.ensure():
         log.info("partition_made", action="partitions.made", partition=name)

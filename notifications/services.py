@@ -12,9 +12,9 @@ from django.utils import timezone
 from config.problems import InvalidField
 from devices.models import Subscriber
 from notifications import lanes, reach, selectors
-from notifications.models import Batch, Notification
+from notifications.models import Notification
 from notifications.pipeline import cancel as cancel_step
-from notifications.pipeline import incidents, render, wake
+from notifications.pipeline import incidents, render, sessions, wake
 from notifications.pipeline.accept import Accepted, Draft, IdempotencyConflict
 from notifications.pipeline.accept import notifications as accept
 from notifications.pipeline.build import providers
@@ -193,22 +193,21 @@ def store_credential(
             messages_per_second=messages_per_second,
             credential=credential,
         )
-        lanes_of_provider = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
-        # Later attempts wait for their own back-off, a slot for its rate limit; neither for the credential.
-        Batch.objects.filter(
-            application_id=application.id,
-            lane__in=lanes_of_provider,
-            status=Batch.Status.WAITING,
-            attempt=1,
-            slot_at=None,
-        ).update(due_at=timezone.now())
         with connection.cursor() as cursor:
             mended = incidents.closing(
                 application_id=application.id, provider=provider, causes=("credential",)
             )
             cursor.execute(incidents.CLOSE, mended)
-        transaction.on_commit(lambda: wake.lanes(lanes_of_provider))
+        transaction.on_commit(lambda: let_go(application.id, provider))
     return stored
+
+
+def let_go(application_id: int, provider: str) -> None:
+    """What waits for its first attempt goes on now."""
+    names = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
+    with connection.cursor() as cursor:
+        cursor.execute(sessions.LET_GO, {"application": application_id, "lanes": names})
+    wake.lanes(names)
 
 
 def cancel(notification: Notification) -> Notification:

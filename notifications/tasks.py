@@ -40,7 +40,6 @@ def sweep() -> None:
         periodic.reap_dead,
         periodic.wake_shards,
         periodic.settle_cancelled,
-        periodic.end_incidents,
         alarms.tell,
     )
 
@@ -48,7 +47,7 @@ def sweep() -> None:
 @shared_task(name="notifications.verify")
 def verify() -> None:
     """Every twenty seconds."""
-    _each(periodic.verify_open, periodic.verify_finished)
+    _each(periodic.end_incidents, periodic.verify_open, periodic.verify_finished)
 
 
 @shared_task(name="notifications.verify_again")

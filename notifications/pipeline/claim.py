@@ -31,8 +31,11 @@ HELD = "held"
 # Its notification is gone with its application: nobody is left to account to.
 ERASED = "erased"
 
+MOST_TURNS = 128  # applications in one claim
+
 # Why a recipient is put back at once: the incident, or the slot, says when it goes on.
 STOPPED, THROTTLED, STOPPING = "stopped", "throttled", "stopping"
+NOT_LOADED = "not_loaded"  # what it takes to send could not be had in time
 
 
 @dataclass(slots=True, eq=False)
@@ -85,8 +88,10 @@ class Batch:
 
 
 # applications: a loose index scan, one probe per application with something ready in the lane.
-# turns: those that may go, the least served first; a few at a time, so that little is locked for looking.
+# turns: those that may go, trials first, then the least served; some at a time, so that little is locked for looking.
 # fitting: in rounds, a batch of each, as far as the room of the lane and of each application goes.
+# tried: a trial counts as taken only with its batch.
+# The limits are part of the text: of a parameter the planner expects a tenth of the table, and reads all of it.
 CLAIM = """
     WITH RECURSIVE applications (id) AS (
         (SELECT application_id FROM notifications_batch
@@ -102,33 +107,30 @@ CLAIM = """
         WHERE closed_at IS NULL AND stops_lanes AND provider = %(provider)s AND lane_kind IN ('', %(kind)s)
     ),
     due AS (
-        SELECT i.id FROM notifications_incident i JOIN applications a ON a.id = i.application_id
+        SELECT i.id, i.application_id, i.cause FROM notifications_incident i
+        JOIN applications a ON a.id = i.application_id
         WHERE i.id IN (SELECT id FROM stops) AND i.closed_at IS NULL AND i.trial_at <= now()
             AND NOT EXISTS (SELECT FROM stops s WHERE s.application_id = i.application_id AND NOT s.is_due)
         FOR UPDATE OF i SKIP LOCKED
     ),
-    tried AS (
-        UPDATE notifications_incident i SET trial_at = now() + make_interval(secs => %(trial_seconds)s)
-        FROM due WHERE i.id = due.id RETURNING i.application_id, i.cause
-    ),
-    trials AS (SELECT application_id, array_agg(cause::text) AS causes FROM tried GROUP BY 1),
+    trials AS (SELECT application_id, array_agg(cause::text) AS causes FROM due GROUP BY 1),
     turns AS (
         SELECT a.id, t.causes, coalesce(k.room, %(each)s) AS room,
-            row_number() OVER (ORDER BY coalesce(k.served, 0), a.id) AS place
+            row_number() OVER (ORDER BY t.causes IS NULL, coalesce(k.served, 0), a.id) AS place
         FROM applications a
         LEFT JOIN trials t ON t.application_id = a.id
         LEFT JOIN unnest(%(known)s::bigint[], %(served)s::float[], %(rooms)s::int[]) AS k (id, served, room)
             ON k.id = a.id
         WHERE a.id IS NOT NULL AND coalesce(k.room, 1) > 0
             AND (t.causes IS NOT NULL OR NOT EXISTS (SELECT FROM stops s WHERE s.application_id = a.id))
-        ORDER BY place LIMIT 8
+        ORDER BY place LIMIT {turns}
     ),
     picked AS (
         SELECT t.id AS application_id, t.place, t.room, t.causes, b.id, b.turn_at, b.size
         FROM turns t CROSS JOIN LATERAL (
             SELECT id, turn_at, cardinality(device_ids) AS size FROM notifications_batch
             WHERE lane = %(lane)s AND status = 'ready' AND application_id = t.id
-            ORDER BY turn_at, id LIMIT CASE WHEN t.causes IS NULL THEN %(most)s ELSE 1 END FOR UPDATE SKIP LOCKED
+            ORDER BY turn_at, id LIMIT {most} FOR UPDATE SKIP LOCKED
         ) b
     ),
     numbered AS (
@@ -136,24 +138,33 @@ CLAIM = """
         WINDOW own AS (PARTITION BY application_id ORDER BY turn_at, id)
     ),
     fitting AS (
-        SELECT id, causes FROM (
-            SELECT id, causes, size, own_total, room, sum(size) OVER (ORDER BY round, place) AS total FROM numbered
+        SELECT id, application_id, causes FROM (
+            SELECT id, application_id, causes, size, own_total, room,
+                sum(size) OVER (ORDER BY round, place) AS total
+            FROM numbered WHERE round = 1 OR causes IS NULL
         ) AS summed
         WHERE total <= %(room)s AND own_total <= room OR total = size AND %(is_idle)s
+    ),
+    tried AS (
+        UPDATE notifications_incident i SET trial_at = now() + make_interval(secs => %(trial_seconds)s)
+        FROM due WHERE i.id = due.id AND due.application_id IN (SELECT application_id FROM fitting)
     )
     UPDATE notifications_batch b
     SET status = 'sending', claim = %(claim)s, lease_until = now() + make_interval(secs => %(lease)s)
-    FROM fitting WHERE b.id = fitting.id
-    RETURNING b.id, b.application_id, b.notification_id, b.device_ids, b.attempt, b.replay, b.slot_at, fitting.causes
+    WHERE b.id = ANY (ARRAY(SELECT id FROM fitting))
+    RETURNING b.id, b.application_id, b.notification_id, b.device_ids, b.attempt, b.replay, b.slot_at,
+        (SELECT causes FROM fitting f WHERE f.id = b.id)
 """
 
 PROMOTE = """
     WITH due AS (
-        SELECT id FROM notifications_batch
-        WHERE status = 'waiting' AND lane = ANY (%(lanes)s) AND due_at <= now()
-        ORDER BY due_at LIMIT 2000 FOR UPDATE SKIP LOCKED
+        SELECT d.id FROM unnest(%(lanes)s::text[]) AS l (lane) CROSS JOIN LATERAL (
+            SELECT id FROM notifications_batch
+            WHERE status = 'waiting' AND lane = l.lane AND due_at <= now()
+            ORDER BY due_at LIMIT 2000 FOR UPDATE SKIP LOCKED
+        ) d
     )
-    UPDATE notifications_batch b SET status = 'ready' FROM due WHERE b.id = due.id
+    UPDATE notifications_batch b SET status = 'ready' WHERE b.id = ANY (ARRAY(SELECT id FROM due))
 """
 
 READY = """
@@ -182,15 +193,16 @@ async def batches(
 ) -> list[Batch]:
     """Ready batches of at most `room` recipients together, none to two senders.
 
+    most: how many batches are locked for looking, and passed over by others meanwhile.
+
     Applications take turns, the least served first; of each its earliest turns, `each` recipients unless its
-    share says otherwise. At most `most` batches, which keeps small what is locked for looking and passed over by
-    others meanwhile.
+    share says otherwise.
     is_idle: the first is taken even if it alone is larger than the room.
     """
     shares = shares or {}
     claim = uuid7()
     cursor = await connection.execute(
-        CLAIM,
+        _statement(most, len(shares)),
         {
             "lane": lane,
             "provider": lanes.provider_of(lane),
@@ -221,6 +233,13 @@ async def batches(
         )
         for id, application_id, notification_id, devices, attempt, replay, slot_at, causes in await cursor.fetchall()
     ]
+
+
+def _statement(most: int, applications: int) -> str:
+    """As many turns as there may be applications, and of each as many batches as makes `most` together; in powers of
+    two, so that there are few statements to plan."""
+    turns = min(MOST_TURNS, max(8, 1 << applications.bit_length()))
+    return CLAIM.format(turns=turns, most=max(4, 1 << (most // max(1, applications)).bit_length() - 1))
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 FIRST_PAUSE: Final = {"circuit": 5.0, "credential": 30.0, "quota": 60.0}
 LONGEST_PAUSE: Final = {"circuit": 60.0, "credential": 900.0, "quota": 300.0}
 # How long a trial may take before another is let through: longer than any provider's timeout.
-TRIAL_SECONDS: Final = 25.0
+TRIAL_SECONDS: Final = 40.0
 
 # Again while one is open: the trial has failed, or another sender has met the same trouble.
 OPEN = """
@@ -22,6 +22,7 @@ OPEN = """
         now() + make_interval(secs => %(pause)s::float))
     ON CONFLICT (application_id, provider, cause, notification_id) WHERE closed_at IS NULL
     DO UPDATE SET words = excluded.words,
+        lane_kind = CASE WHEN i.lane_kind = excluded.lane_kind THEN i.lane_kind ELSE '' END,
         trial_at = CASE WHEN i.trial_at IS NULL THEN NULL ELSE greatest(i.trial_at, excluded.trial_at) END
 """
 
@@ -55,6 +56,25 @@ END_PARTIAL = """
     WHERE closed_at IS NULL AND NOT stops_lanes AND cause = 'credential' AND trial_at < now()
 """
 
+# Nothing is left to try it with, or the credential is gone: nobody would end it otherwise.
+END_IDLE = """
+    UPDATE notifications_incident i SET closed_at = now()
+    WHERE closed_at IS NULL AND (
+        cause IN ('circuit', 'quota') AND trial_at < now() - interval '5 minutes' AND NOT EXISTS (
+            SELECT FROM notifications_batch b WHERE b.application_id = i.application_id AND b.status = 'ready'
+                AND b.lane IN (i.provider || '.transactional', i.provider || '.campaign')
+        ) AND NOT EXISTS (
+            SELECT FROM notifications_batch b WHERE b.application_id = i.application_id AND b.status = 'waiting'
+                AND b.lane IN (i.provider || '.transactional', i.provider || '.campaign')
+        )
+        OR cause = 'credential' AND NOT EXISTS (
+            SELECT FROM tenants_credential c
+            WHERE c.application_id = i.application_id AND c.provider = i.provider AND c.is_active
+                AND (c.blocked_at IS NOT NULL OR NOT i.stops_lanes)
+        )
+    )
+"""
+
 CLOSE = """
     UPDATE notifications_incident SET closed_at = now(), closed_by = %(by)s
     WHERE application_id = %(application)s AND provider = %(provider)s AND cause = ANY (%(causes)s)
@@ -79,7 +99,7 @@ def opening(
         "provider": provider,
         "cause": cause,
         "words": words[:300],
-        "pause": FIRST_PAUSE.get(cause) if pause is None else pause,
+        "pause": FIRST_PAUSE.get(cause) if pause is None else min(pause, LONGEST_PAUSE[cause]),
         "lane_kind": lane_kind,
     }
 
@@ -93,7 +113,7 @@ def failing(
         "provider": provider,
         "cause": cause,
         "words": words[:300],
-        "at_least": at_least,
+        "at_least": min(at_least, LONGEST_PAUSE[cause]),
         "first": FIRST_PAUSE[cause],
         "longest": LONGEST_PAUSE[cause],
     }

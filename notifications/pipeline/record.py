@@ -220,6 +220,8 @@ def _held_until(result: Result, batch: Batch, now: datetime) -> datetime:
     # An open incident, or nobody's fault: there is nothing to wait for here.
     if result.device_id == batch.probe or result.reason in (claim.STOPPED, claim.STOPPING):
         return now
+    if (result.outcome is Outcome.BLOCKED and not result.scope) or result.reason == claim.NOT_LOADED:
+        return now + retry.HOLD  # the incident says when it goes on
     return now + retry.hold(now - batch.content.meant_for if batch.content else timedelta())
 
 

@@ -8,6 +8,7 @@ a human has said which it is (`notifications.incidents`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 SLOTS = 16
 # In an hour; whatever share that is, it is no catastrophe.
-ALWAYS_ALLOWED = 100
+ALWAYS_ALLOWED = 25
 # The devices are counted no further than needed to allow this many times what there is.
 LOOK_AHEAD = 4
 
@@ -35,7 +36,8 @@ class Gone(NamedTuple):
     before: datetime
 
 
-# Slots as with tallies: concurrent senders do not wait for each other's row.
+# Slots as with tallies: concurrent senders do not wait for each other's row. The hour before counts by what of it is
+# less than an hour ago.
 COUNT = """
     WITH counted AS (
         INSERT INTO notifications_retirementcount AS c (application_id, provider, hour, slot, count)
@@ -43,11 +45,14 @@ COUNT = """
         ON CONFLICT (application_id, provider, hour, slot) DO UPDATE SET count = c.count + excluded.count
         RETURNING count
     )
-    SELECT (SELECT count FROM counted) + coalesce((
-            SELECT sum(count) FROM notifications_retirementcount
+    SELECT ((SELECT count FROM counted) + coalesce((
+            SELECT sum(CASE WHEN hour = date_trunc('hour', now()) THEN count ELSE count
+                * (1 - extract(epoch FROM now() - date_trunc('hour', now())) / 3600) END)
+            FROM notifications_retirementcount
             WHERE application_id = %(application)s AND provider = %(provider)s
-                AND hour = date_trunc('hour', now()) AND slot <> %(slot)s
-        ), 0)::bigint,
+                AND hour >= date_trunc('hour', now()) - interval '1 hour'
+                AND (hour, slot) <> (date_trunc('hour', now()), %(slot)s)
+        ), 0))::bigint,
         EXISTS (
             SELECT FROM notifications_incident WHERE application_id = %(application)s
                 AND provider = %(provider)s AND cause = 'retirements' AND closed_at IS NULL
@@ -71,23 +76,30 @@ RETIRE = """
 
 SUSPEND = """
     INSERT INTO notifications_suspendedretirement (device_id, application_id, provider, reason, before)
-    SELECT g.id, %(application)s, %(provider)s, g.reason, g.before
+    SELECT g.id, %(application)s::bigint, %(provider)s::text, g.reason, g.before
     FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
+    -- Unless a human has decided in this very moment: then the next verdict counts.
+    WHERE EXISTS (
+        SELECT FROM notifications_incident WHERE application_id = %(application)s::bigint AND provider = %(provider)s::text
+            AND cause = 'retirements' AND closed_at IS NULL FOR SHARE
+    )
     ON CONFLICT (device_id) DO UPDATE SET before = excluded.before, reason = excluded.reason
 """
 
-# (application, provider) → verdicts per hour that are known to be within the share; the devices change slowly.
-_allowed: dict[tuple[int, str], int] = {}
+# (application, provider, per cent, time) → verdicts per hour that are known to be within the share.
+_allowed: dict[tuple[int, str, int, int], int] = {}
+KEPT_SECONDS = 300
 
 
 async def devices(
     connection: AsyncConnection, application_id: int, provider: str, gone: Sequence[Gone]
 ) -> None:
     """Act on verdicts, in the caller's transaction."""
-    ids, reasons, befores = map(list, zip(*sorted(gone), strict=True))
+    once = {one.device_id: one for one in gone}  # two messages to one device: it is gone once
+    ids, reasons, befores = map(list, zip(*sorted(once.values()), strict=True))
     columns = {"ids": ids, "reasons": reasons, "befores": befores}
     named = {"application": application_id, "provider": provider}
-    cursor = await connection.execute(COUNT, {**named, "slot": os.getpid() % SLOTS, "count": len(gone)})
+    cursor = await connection.execute(COUNT, {**named, "slot": os.getpid() % SLOTS, "count": len(ids)})
     total, is_suspended, percent = await cursor.fetchone() or (0, False, 100)
     if is_suspended or await _is_too_many(connection, application_id, provider, total, percent or 100):
         if not is_suspended:
@@ -100,8 +112,8 @@ async def devices(
 async def _is_too_many(
     connection: AsyncConnection, application_id: int, provider: str, total: int, percent: int
 ) -> bool:
-    """More than the share of what there was at the start of the hour: the active devices, and those gone since."""
-    key = application_id, provider
+    """More than the share of what there was an hour ago: the active devices, and those gone since."""
+    key = application_id, provider, percent, int(time.monotonic() // KEPT_SECONDS)
     if total <= max(ALWAYS_ALLOWED, _allowed.get(key, 0)):
         return False
     platforms = [one for one, name in lanes.PROVIDER_OF_PLATFORM.items() if name == provider]
@@ -110,6 +122,8 @@ async def _is_too_many(
         ACTIVE, [application_id, platforms or list(lanes.PROVIDER_OF_PLATFORM), most]
     )
     (active,) = await cursor.fetchone() or (0,)
+    if len(_allowed) > 1000:
+        _allowed.clear()
     _allowed[key] = (active + total) * percent // 100
     return total > _allowed[key]
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from notifications.providers.base import Backoff, Result
 
-HOLD, LONGEST_HOLD = timedelta(seconds=30), timedelta(minutes=15)
+HOLD, LONGEST_HOLD = timedelta(seconds=30), timedelta(minutes=5)
 
 
 def due_at(

@@ -18,6 +18,7 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from notifications import lanes
 from notifications.pipeline import claim, limits, load, render, sessions, trouble
 from notifications.pipeline.claim import Batch
 from notifications.pipeline.load import Content, Recipient
@@ -63,7 +64,8 @@ class Sending:
         self._fresh_seconds, self._noted, self._is_stopping = fresh_seconds, noted, is_stopping
         self._limits, self._is_transactional, self._refused = limiting, is_transactional, refused
         self._rendered: OrderedDict[Sent, Any] = OrderedDict()
-        self._trouble = trouble.Trouble(provider, pool, opened, limiting)
+        kind = lanes.TRANSACTIONAL if is_transactional else lanes.CAMPAIGN
+        self._trouble = trouble.Trouble(provider, pool, opened, limiting, kind)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, batches: Sequence[Batch]) -> None:
@@ -79,7 +81,7 @@ class Sending:
         except Exception:
             log.exception("load_failed", action="send.load_failed", provider=self._provider.name)
             for batch in batches:
-                self._settle(batch, claim.HELD, "not_loaded")
+                self._settle(batch, claim.HELD, claim.NOT_LOADED)
             return
         for batch in batches:
             if batch.content is None:
@@ -98,7 +100,7 @@ class Sending:
         if batch.held_until:
             return claim.THROTTLED
         # Loading took longer than the lease allows: another may have taken the batch over meanwhile.
-        return "" if self._is_fresh(batch) else "not_loaded"
+        return "" if self._is_fresh(batch) else claim.NOT_LOADED
 
     async def _limit(self, batches: Sequence[Batch], opened: dict[int, Sequence[sessions.Open]]) -> None:
         """Ask the rate limits, in the order of the claim; who has to wait is given its time. A trial need not ask."""
@@ -172,7 +174,7 @@ class Sending:
         except Exception:  # nobody has been sent to yet
             log.exception("not_decided", action="send.not_decided", notification=str(content.id))
             batch.results.clear()
-            self._settle(batch, claim.HELD, "not_loaded")
+            self._settle(batch, claim.HELD, claim.NOT_LOADED)
             return
         if batch.trial:
             self._spawn(self._try(batch, rendered, attempts))
@@ -253,9 +255,16 @@ class Sending:
         batch.probe = first.recipient.target.device_id
         result = await self._attempt(batch, rendered, first)
         if self._trouble.tried(batch, first.opened, result):
-            self._attempt_all(batch, rendered, rest)
+            self._go_on(batch, rendered, rest)
         else:
             self._put_back(batch, rest, claim.STOPPED)
+
+    def _go_on(self, batch: Batch, rendered: Any, rest: Sequence[Attempt]) -> None:
+        """After somebody went ahead, which may have taken long."""
+        if reason := self._obstacle(batch):
+            self._put_back(batch, rest, reason)
+        else:
+            self._attempt_all(batch, rendered, rest)
 
     async def _probe(self, batch: Batch, rendered: Any, waiting: Sequence[Attempt]) -> None:
         """One credential of several is blocked: try one recipient now and then, put the others back until it works."""
@@ -264,13 +273,13 @@ class Sending:
             opened.may_probe, (first, *rest) = False, waiting
             result = await self._attempt(batch, rendered, first)
             if result.outcome is Outcome.BLOCKED:
-                self._trouble.block(opened, "still refused")
-            elif result.outcome in trouble.WELL:
+                self._trouble.block(opened, f"{result.reason}: {result.detail}".rstrip(": "))
+            elif trouble.let_in(result):
                 self._trouble.unblock(opened)
         if opened.is_blocked:
             self._put_back(batch, rest, "credential_blocked")
         else:
-            self._attempt_all(batch, rendered, rest)
+            self._go_on(batch, rendered, rest)
 
     def _put_back(self, batch: Batch, attempts: Iterable[Attempt], reason: str) -> None:
         for attempt in attempts:

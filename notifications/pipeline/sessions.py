@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 from psycopg import AsyncConnection
 
+from notifications import lanes
 from notifications.pipeline import incidents
 from notifications.pipeline.load import Recipient
 from notifications.providers.base import Credential, Provider, Session, TokenStore
@@ -36,17 +37,17 @@ BLOCK = """
         WHERE id = %(id)s AND updated_at = %(updated_at)s RETURNING id, application_id, provider
     )
     INSERT INTO notifications_incident AS i (application_id, provider, cause, words, stops_lanes, trial_at)
-    SELECT b.application_id, b.provider, 'credential', %(reason)s, NOT EXISTS (
-            SELECT FROM tenants_credential c WHERE c.application_id = b.application_id AND c.provider = b.provider
-                AND c.is_active AND c.blocked_at IS NULL AND c.id <> b.id
-        ), now() + make_interval(secs => %(pause)s)
-    FROM blocked b
+    SELECT b.application_id, b.provider, 'credential', %(reason)s, o.others = 0,
+        CASE WHEN o.others = 0 THEN now() + make_interval(secs => %(pause)s) END
+    FROM blocked b CROSS JOIN LATERAL (
+        SELECT count(*) AS others FROM tenants_credential c
+        WHERE c.application_id = b.application_id AND c.provider = b.provider AND c.is_active
+            AND c.blocked_at IS NULL AND c.id <> b.id
+    ) o
     ON CONFLICT (application_id, provider, cause, notification_id) WHERE closed_at IS NULL
-    DO UPDATE SET words = excluded.words, stops_lanes = excluded.stops_lanes,
-        trial_at = greatest(i.trial_at, excluded.trial_at)
+    DO UPDATE SET words = excluded.words, stops_lanes = excluded.stops_lanes, trial_at = excluded.trial_at
 """
 
-# And what waited for it goes on at once.
 UNBLOCK = """
     WITH mended AS (
         UPDATE tenants_credential SET blocked_at = NULL, blocked_reason = '', checked_at = now()
@@ -57,9 +58,18 @@ UNBLOCK = """
         WHERE i.application_id = mended.application_id AND i.provider = mended.provider AND i.cause = 'credential'
             AND i.closed_at IS NULL
     )
-    UPDATE notifications_batch b SET due_at = now() FROM mended
-    WHERE b.application_id = mended.application_id AND b.status = 'waiting' AND b.attempt = 1 AND b.slot_at IS NULL
-        AND b.lane IN (mended.provider || '.transactional', mended.provider || '.campaign')
+    SELECT application_id FROM mended
+"""
+
+# What waited for it goes on at once; later attempts wait for their back-off, slots for their moment. A statement of its
+# own: it may take seconds, and nobody must wait for the credential's row as long.
+LET_GO = """
+    UPDATE notifications_batch SET due_at = now() WHERE id = ANY (ARRAY(
+        SELECT id FROM notifications_batch
+        WHERE application_id = %(application)s AND lane = ANY (%(lanes)s) AND status = 'waiting' AND attempt = 1
+            AND slot_at IS NULL AND due_at > now()
+        ORDER BY id FOR UPDATE
+    ))
 """
 
 
@@ -74,6 +84,7 @@ class Open:
     application_rate: int | None  # the same over all providers
     is_blocked: bool
     may_probe: bool
+    is_blocking: bool = False  # the block is being written: what the database says is older
 
 
 class Sessions:
@@ -112,7 +123,11 @@ class Sessions:
     async def unblock(self, connection: AsyncConnection, opened: Open) -> None:
         """The provider took a message again."""
         opened.is_blocked = False
-        await connection.execute(UNBLOCK, {"id": opened.credential.id})
+        cursor = await connection.execute(UNBLOCK, {"id": opened.credential.id})
+        for (application_id,) in await cursor.fetchall():
+            provider = opened.credential.provider
+            names = [f"{provider}.{kind}" for kind in (lanes.TRANSACTIONAL, lanes.CAMPAIGN)]
+            await connection.execute(LET_GO, {"application": application_id, "lanes": names})
 
     async def close(self) -> None:
         for opened in self._open.values():
@@ -154,7 +169,8 @@ class Sessions:
         known = self._open.get(id)
         if known and known.updated_at == updated_at:
             known.rate, known.application_rate = rate, application_rate
-            known.is_blocked, known.may_probe = is_blocked, bool(may_probe)
+            known.is_blocked = is_blocked or known.is_blocking
+            known.may_probe = bool(may_probe) and not known.is_blocking
             return known
         if known:
             # Requests of the old session may still be under way; it is closed when they must be over.
@@ -170,7 +186,8 @@ class Sessions:
 
 def fitting(sessions: Sequence[Open], recipient: Recipient) -> Open | None:
     """The session a device has to be reached through: the one whose key or environment is the device's."""
-    for opened in sessions:
+    # One that works before one that is refused: the refused may be the one it replaces.
+    for opened in sorted(sessions, key=lambda one: one.is_blocked):
         public = opened.credential.public
         if recipient.credential_key and public.get("public_key") not in (None, recipient.credential_key):
             continue

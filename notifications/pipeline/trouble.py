@@ -13,19 +13,27 @@ from typing import Any
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from notifications import lanes
 from notifications.pipeline import breaker, incidents, limits, sessions
 from notifications.pipeline.claim import Batch
+from notifications.providers import verdict
 from notifications.providers.base import Outcome, Provider, Result
 
 log = structlog.get_logger(__name__)
 
 # The provider let the message in, whatever it thought of it.
 WELL = (Outcome.ACCEPTED, Outcome.UNREGISTERED, Outcome.REJECTED)
+# Refused here: the provider has not been asked.
+NOT_ASKED = frozenset({verdict.MALFORMED.reason, "environment_not_covered"})
 AGAIN_SECONDS = 5.0  # the same trouble is reported no more often than this
 
 
+def let_in(result: Result) -> bool:
+    return result.outcome in WELL and result.reason not in NOT_ASKED
+
+
 class Trouble:
-    """Of one provider in one sender."""
+    """Of one provider in one sender. kind: of the lane, transactional or campaign."""
 
     def __init__(
         self,
@@ -33,7 +41,9 @@ class Trouble:
         pool: AsyncConnectionPool,
         opened: sessions.Sessions,
         limiting: limits.Limits,
+        kind: str,
     ) -> None:
+        self._kind = kind
         self._provider, self._pool, self._sessions, self._limits = provider, pool, opened, limiting
         self._troubles = breaker.troubles(provider)
         self._circuits: dict[int, breaker.Circuit] = {}
@@ -61,10 +71,12 @@ class Trouble:
 
     def tried(self, batch: Batch, opened: sessions.Open, result: Result) -> bool:
         """End the incidents a trial was for, or prolong them. True: all is well again."""
-        is_well = result.outcome in WELL
+        is_well = let_in(result)
         if is_well:
             self._stopped_at.pop(batch.application_id, None)
             self._spawn(self._end(batch, opened))
+        elif result.reason in NOT_ASKED:
+            self.untried(batch)
         else:
             words = f"{result.reason}: {result.detail}".rstrip(": ")
             self._spawn(self._prolong(batch.application_id, batch.trial, words, result.retry_after or 0.0))
@@ -76,8 +88,9 @@ class Trouble:
 
     def block(self, opened: sessions.Open, reason: str) -> None:
         """Stop sending with this credential, everywhere, and say why."""
-        opened.is_blocked = True
-        self._spawn(self._block(opened, reason))
+        if not opened.is_blocking:
+            opened.is_blocked = opened.is_blocking = True
+            self._spawn(self._block(opened, reason))
 
     def unblock(self, opened: sessions.Open) -> None:
         opened.is_blocked = False
@@ -124,9 +137,19 @@ class Trouble:
             provider=self._provider.name,
         )
         parameters = incidents.opening(
-            application_id=application_id, provider=self._provider.name, cause=cause, words=words, pause=pause
+            application_id=application_id,
+            provider=self._provider.name,
+            cause=cause,
+            words=words,
+            pause=pause,
+            # A campaign that has used up a quota leaves one-off messages their chance.
+            lane_kind=lanes.CAMPAIGN if cause == "quota" and self._kind == lanes.CAMPAIGN else "",
         )
-        await self._execute(incidents.OPEN, parameters)
+        try:
+            await self._execute(incidents.OPEN, parameters)
+        except BaseException:
+            self._reported_at.pop((application_id, cause), None)
+            raise
 
     async def _end(self, batch: Batch, opened: sessions.Open) -> None:
         log.info(
@@ -160,8 +183,11 @@ class Trouble:
 
     async def _block(self, opened: sessions.Open, reason: str) -> None:
         log.error("credential_blocked", action="send.blocked", credential=opened.credential.id)
-        async with self._pool.connection() as connection:
-            await self._sessions.block(connection, opened, reason)
+        try:
+            async with self._pool.connection() as connection:
+                await self._sessions.block(connection, opened, reason)
+        finally:
+            opened.is_blocking = False
 
     async def _unblock(self, opened: sessions.Open) -> None:
         async with self._pool.connection() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,9 @@ class Pipeline:
         senders = [self.sender() for _ in range(count)]
         running = [asyncio.create_task(sender.run()) for sender in senders]
         idle = 0
+        deadline = time.monotonic() + 40
         while idle < 4:
+            assert time.monotonic() < deadline, "the senders do not come to an end"
             await asyncio.sleep(0.15)
             for task in running:
                 if task.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -110,3 +111,36 @@ def test_the_next_hour_counts_anew(pipeline: Pipeline, devices: list[Device]) ->
         RetirementCount.objects.update(hour=F("hour") - timedelta(hours=2))
     assert retired() == 72
     assert not Incident.objects.exists()
+
+
+def test_two_messages_to_one_suspended_device_in_one_flush_are_both_recorded(
+    pipeline: Pipeline, devices: list[Device]
+) -> None:
+    Incident.objects.create(application=pipeline.tenant.application, provider="memory", cause="retirements")
+    Incident.objects.update(lane_kind="campaign")
+    pipeline.provider.default = GONE
+    notifications = [pipeline.accept({"devices": [str(devices[0].public_id)]}) for _ in range(2)]
+    pipeline.send()
+
+    for notification in notifications:
+        assert pipeline.ledger(notification) == {devices[0].id: [("unregistered", "unregistered")]}
+    assert SuspendedRetirement.objects.count() == 1
+
+
+def test_a_verdict_that_crosses_a_humans_decision_is_dropped(
+    pipeline: Pipeline, devices: list[Device]
+) -> None:
+    """Nothing is suspended that nobody would be asked about."""
+
+    async def suspend() -> None:
+        sender = pipeline.sender()
+        await sender.pool.open()
+        async with sender.pool.connection() as database:
+            columns = {"ids": [devices[0].id], "reasons": ["gone"], "befores": [timezone.now()]}
+            await database.execute(
+                retire.SUSPEND, {"application": pipeline.tenant.id, "provider": "memory", **columns}
+            )
+        await sender.pool.close()
+
+    asyncio.run(suspend())
+    assert not SuspendedRetirement.objects.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from devices.models import Device
-from notifications import lanes, services
+from notifications import lanes, periodic, services
 from notifications.models import Batch, Incident, Notification
 from notifications.pipeline import breaker, claim, expire
 from notifications.providers.base import Outcome, Result, Verdict
@@ -28,7 +29,8 @@ SMALL = {"budget": 100, "batch_size": 20}
 
 
 @pytest.fixture
-def many(pipeline: Pipeline, make_device: Make) -> list[int]:
+def many(pipeline: Pipeline, make_device: Make, settings: Any) -> list[int]:
+    settings.BATCH_SIZE = 20
     return [make_device(pipeline.tenant, f"user-{number}").id for number in range(250)]
 
 
@@ -138,12 +140,23 @@ def test_only_one_of_many_senders_gets_the_trial(pipeline: Pipeline, many: list[
     assert [batch.trial for batch in claimed] == [("circuit",)]
 
 
-def test_silence_opens_the_circuit() -> None:
+def test_a_few_failures_in_a_row_over_some_seconds_open_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
     circuit = breaker.Circuit(breaker.troubles(Memory()))
     silent = Result(1, Outcome.UNCERTAIN, "no_answer")
-    words = [circuit.note(silent) for _ in range(breaker.SILENCES)]
-    assert words[:-1] == [""] * (breaker.SILENCES - 1)
-    assert "without an answer" in words[-1]
+    for _ in range(breaker.IN_A_ROW - 1):
+        now += 60
+        assert circuit.note(silent) == ""
+    now += 60
+    assert "10 attempts in a row failed: no_answer" in circuit.note(silent)
+
+
+def test_a_connection_that_takes_its_streams_with_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GOAWAY or a reset fails a dozen at the same moment."""
+    circuit = breaker.Circuit(breaker.troubles(Memory()))
+    lost = Result(1, Outcome.RETRY, "not_connected")
+    assert not any(circuit.note(lost) for _ in range(breaker.LEAST_TRIED - 1))
 
 
 def test_some_failures_among_many_answers_do_not_open_the_circuit() -> None:
@@ -242,29 +255,28 @@ def test_a_large_campaign_of_one_application_and_a_small_one_of_another_take_tur
     Batch.objects.update(turn_at=timezone.now() - timedelta(minutes=10))  # it has waited longest
     everyone(Pipeline(rival, pipeline.provider))
 
-    async def first_claims() -> list[int]:
+    async def owners(shares: dict[int, claim.Share]) -> Counter[int]:
         sender = pipeline.sender()
         await sender.pool.open()
-        lane = sender.lanes["memory.campaign"]
-        owners = []
-        for _ in range(3):
-            async with sender.pool.connection() as connection:
-                (first, *_) = await claim.batches(
-                    connection,
-                    lane.name,
-                    room=100,
-                    each=100,
-                    most=5,
-                    is_idle=True,
-                    lease_seconds=60,
-                    shares={id: claim.Share(float(owners.count(id)), 100) for id in set(owners)},
-                )
-            owners.append(first.application_id)
+        async with sender.pool.connection() as database:
+            batches = await claim.batches(
+                database,
+                "memory.campaign",
+                room=60,
+                each=60,
+                most=8,
+                is_idle=True,
+                lease_seconds=60,
+                shares=shares,
+            )
         await sender.pool.close()
-        return owners
+        return Counter(batch.application_id for batch in batches)
 
-    owners = asyncio.run(first_claims())
-    assert owners[0] != owners[1] != owners[2]
+    # Three batches of 20: one each, and one more for whom has had less.
+    served = {pipeline.tenant.id: claim.Share(1000, 60), rival.id: claim.Share(0, 60)}
+    assert asyncio.run(owners(served)) == {pipeline.tenant.id: 1, rival.id: 2}
+    served[rival.id] = claim.Share(2000, 60)
+    assert asyncio.run(owners(served)) == {pipeline.tenant.id: 2, rival.id: 1}
 
 
 def test_an_application_that_hangs_leaves_room_for_another(
@@ -279,7 +291,7 @@ def test_an_application_that_hangs_leaves_room_for_another(
         connection.close()
 
     async def scenario() -> tuple[int, int]:
-        sender = pipeline.sender(share=0.4)
+        sender = pipeline.sender(budget=300, batch_size=50)
         release = hanging()
         send = pipeline.provider.open
 
@@ -312,7 +324,7 @@ def test_an_application_that_hangs_leaves_room_for_another(
 
     everyone(pipeline)
     held, through = asyncio.run(scenario())
-    assert held == 200  # two batches are its share
+    assert held == 180  # its share of 60 %
     assert through == len(theirs)
 
 
@@ -347,3 +359,80 @@ def stop(
         lane_kind=lane_kind,
         trial_at=trial_at,
     )
+
+
+def test_a_trial_that_nobody_gets_stays_due(
+    pipeline: Pipeline, make_device: Make, rival: Tenant, many: list[int]
+) -> None:
+    """Here the lane has room for nobody, or only for those who have no trial."""
+    incident = stop(pipeline, trial_at=timezone.now())
+    everyone(pipeline)
+
+    async def claimed(room: int) -> int:
+        sender = pipeline.sender()
+        await sender.pool.open()
+        async with sender.pool.connection() as database:
+            batches = await claim.batches(
+                database, "memory.campaign", room=room, each=room, most=8, is_idle=False, lease_seconds=60
+            )
+        await sender.pool.close()
+        return len(batches)
+
+    assert asyncio.run(claimed(10)) == 0
+    incident.refresh_from_db()
+    assert incident.trial_at is not None
+    assert incident.trial_at <= timezone.now()
+    assert asyncio.run(claimed(60)) == 1
+    incident.refresh_from_db()
+    assert incident.trial_at is not None
+    assert incident.trial_at > timezone.now() + timedelta(seconds=30)
+
+
+def test_due_trials_come_before_the_turns_of_the_healthy(
+    pipeline: Pipeline, make_tenant: Callable[[str], Tenant], make_device: Make
+) -> None:
+    for number in range(12):
+        healthy = make_tenant(f"Healthy {number}")
+        Credential.objects.create(application=healthy.application, provider="memory")
+        make_device(healthy, "mia")
+        everyone(Pipeline(healthy, pipeline.provider))
+    last = make_tenant("Last")
+    Credential.objects.create(application=last.application, provider="memory")
+    make_device(last, "mia")
+    shop = Pipeline(last, pipeline.provider)
+    stop(shop, trial_at=timezone.now())
+    everyone(shop)
+
+    async def trials() -> list[int]:
+        sender = pipeline.sender()
+        await sender.pool.open()
+        async with sender.pool.connection() as database:
+            batches = await claim.batches(
+                database, "memory.campaign", room=100, each=100, most=8, is_idle=True, lease_seconds=60
+            )
+        await sender.pool.close()
+        return [batch.application_id for batch in batches if batch.trial]
+
+    assert asyncio.run(trials()) == [last.id]
+
+
+def test_a_working_credential_is_used_in_place_of_a_refused_one(
+    pipeline: Pipeline, make_device: Make
+) -> None:
+    Credential.objects.update(blocked_at=timezone.now(), blocked_reason="revoked")
+    Credential.objects.create(application=pipeline.tenant.application, provider="memory", name="New key")
+    device = make_device(pipeline.tenant, "mia")
+    notification = pipeline.accept({"subscribers": ["mia"]})
+    pipeline.send()
+
+    assert pipeline.ledger(notification) == {device.id: [("accepted", "")]}
+
+
+def test_an_incident_ends_when_nothing_is_left_to_try_it_with(pipeline: Pipeline) -> None:
+    waits = stop(pipeline, trial_at=timezone.now() - timedelta(minutes=1))
+    over = stop(pipeline, cause="quota", trial_at=timezone.now() - timedelta(minutes=10))
+    periodic.end_incidents()
+
+    waits.refresh_from_db()
+    over.refresh_from_db()
+    assert (waits.closed_at is None, over.closed_at is None) == (True, False)
