@@ -239,7 +239,8 @@ def _statement(most: int, applications: int) -> str:
     """As many turns as there may be applications, and of each as many batches as makes `most` together; in powers of
     two, so that there are few statements to plan."""
     turns = min(MOST_TURNS, max(8, 1 << applications.bit_length()))
-    return CLAIM.format(turns=turns, most=max(4, 1 << (most // max(1, applications)).bit_length() - 1))
+    each = max(4, most // max(1, applications))
+    return CLAIM.format(turns=turns, most=1 << (each - 1).bit_length())
 
 
 async def ready_lanes(connection: AsyncConnection, lanes: Sequence[str]) -> list[str]:

@@ -436,3 +436,11 @@ def test_an_incident_ends_when_nothing_is_left_to_try_it_with(pipeline: Pipeline
     waits.refresh_from_db()
     over.refresh_from_db()
     assert (waits.closed_at is None, over.closed_at is None) == (True, False)
+
+
+@pytest.mark.parametrize("applications", [0, 1, 7, 8, 500, 100_000])
+@pytest.mark.parametrize("most", [1, 20, 500])
+def test_a_claim_can_be_written_for_any_number_of_applications(applications: int, most: int) -> None:
+    statement = claim._statement(most, applications)
+    assert "{" not in statement
+    assert "LIMIT 0" not in statement
