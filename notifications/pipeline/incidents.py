@@ -29,8 +29,11 @@ OPEN = """
 TRIAL_FAILED = """
     UPDATE notifications_incident
     SET trial_count = trial_count + 1, words = %(words)s,
-        trial_at = now() + make_interval(secs => greatest(%(at_least)s::float,
-            least(%(longest)s::float, %(first)s::float * 2 ^ least(trial_count + 1, 20))))
+        trial_at = now() + make_interval(secs => CASE
+            WHEN cause = 'quota' AND %(at_least)s::float > 0 THEN %(at_least)s::float  -- the provider knows when
+            ELSE greatest(%(at_least)s::float,
+                least(%(longest)s::float, %(first)s::float * 2 ^ least(trial_count, 20)))
+        END)
     WHERE application_id = %(application)s AND provider = %(provider)s AND cause = %(cause)s
         AND closed_at IS NULL AND trial_at IS NOT NULL
 """
