@@ -28,8 +28,7 @@ OPTED_IN_OF = {"apns": 9_000, "fcm": 9_000, "webpush": 1_600}
 DEAD_SHARE = 0.005
 SECONDS = 240.0
 REFUSED_SECONDS, RETRY_AFTER = 6, 9
-CALM_SECONDS, OUTAGE_SECONDS = 15.0, 60
-IN_FLIGHT = 1_000  # of both campaign senders
+CALM_SECONDS, OUTAGE_SECONDS, SLICE_SECONDS = 20, 60, 5
 BACKLOG = {"everybody": 5, "web": 20}  # campaigns launched at once, so that no lane runs dry
 
 
@@ -90,22 +89,22 @@ def test_stalled_streams_cost_no_more_than_themselves(product: Product) -> None:
 def test_one_provider_down_does_not_slow_the_others(product: Product, mode: str) -> None:
     """Every lane has more to do than it can: a provider takes one second to answer, so the senders are full.
 
-    How the lanes then share them varies; nobody is owed more than a third.
+    How two lanes share what they have varies, so it is their sum that counts.
     """
     product.set_faults(latency=1.0)
     ids = [product.launch() for _ in range(BACKLOG["everybody"])]
     ids += [product.launch(to={"all": True, "platforms": ["web"]}) for _ in range(BACKLOG["web"])]
     time.sleep(5)
-    before = _rates(product, CALM_SECONDS)
+    before = [_rates(product, SLICE_SECONDS) for _ in range(CALM_SECONDS // SLICE_SECONDS)]
     outage = {"seconds": OUTAGE_SECONDS, "mode": mode}
     product.simulation.set_faults("apns", latency=1.0, outages=[outage])
-    during = _rates(product, OUTAGE_SECONDS)
+    during = [_rates(product, SLICE_SECONDS) for _ in range(OUTAGE_SECONDS // SLICE_SECONDS)]
     product.set_faults()
     outcomes = _settled(product, ids)
-    report(mode=mode, before=before, during=during, outcomes=outcomes)
+    kept = _others(during) / _others(before)
+    report(mode=mode, kept=round(kept, 3), before=before, during=during, outcomes=outcomes)
     assert outcomes["retired"] == 0
-    for provider in ("fcm", "webpush"):
-        assert during[provider] >= 0.9 * min(before[provider], IN_FLIGHT / 3), provider
+    assert kept >= 0.9
 
 
 def test_a_revoked_apns_key_is_replaced_by_a_new_one(product: Product, tmp_path: Path) -> None:
@@ -159,6 +158,11 @@ def _wait_until_arrived(product: Product, id: str, wanted: dict[str, int]) -> No
             return
         assert time.monotonic() < deadline, f"{arrived} of {wanted}"
         time.sleep(0.2)
+
+
+def _others(slices: Sequence[dict[str, float]]) -> float:
+    """What FCM and Web Push took per second, on average."""
+    return sum(rates["fcm"] + rates["webpush"] for rates in slices) / len(slices)
 
 
 def _rates(product: Product, seconds: float) -> dict[str, float]:
