@@ -55,7 +55,8 @@ def _kill(pid: int) -> None:
 
 
 def _is_up(product: Product, name: str) -> bool:
-    is_whole = len(_children(product, name)) == CHILDREN[name]
+    is_running = product.stack.processes[name].poll() is None
+    is_whole = is_running and len(_children(product, name)) == CHILDREN[name]
     return is_whole and (name != "web" or product.is_web_up())
 
 

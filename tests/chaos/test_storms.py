@@ -130,7 +130,7 @@ def test_a_revoked_service_account_that_is_let_in_again_needs_nobody(product: Pr
     _held_until_mended(product, "fcm", lambda: product.simulation.set_faults("fcm"))
 
 
-def _held_until_mended(product: Product, provider: str, mend: Callable[[], None]) -> None:
+def _held_until_mended(product: Product, provider: str, mend: Callable[[], object]) -> None:
     """The others deliver everything meanwhile; what waits goes out once the credential works."""
     product.set_faults(latency=0.5)
     with Producer(product) as producer:
