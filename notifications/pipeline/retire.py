@@ -80,7 +80,8 @@ SUSPEND = """
     FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(befores)s::timestamptz[]) AS g (id, reason, before)
     -- Unless a human has decided in this very moment: then the next verdict counts.
     WHERE EXISTS (
-        SELECT FROM notifications_incident WHERE application_id = %(application)s::bigint AND provider = %(provider)s::text
+        SELECT FROM notifications_incident
+        WHERE application_id = %(application)s::bigint AND provider = %(provider)s::text
             AND cause = 'retirements' AND closed_at IS NULL FOR SHARE
     )
     ON CONFLICT (device_id) DO UPDATE SET before = excluded.before, reason = excluded.reason
