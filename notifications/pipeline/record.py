@@ -200,6 +200,10 @@ def _again(
     if due is None:
         given_up = Final.UNCERTAIN if result.outcome is Outcome.UNCERTAIN else Final.FAILED
         return given_up, result.reason
+    if due > now:
+        due += timedelta(
+            seconds=1
+        )  # it is cut to whole seconds, and must not be earlier than the provider said
     _queue(entries, batch, result.device_id, batch.attempt + 1, due)
     return outcome, result.reason
 
