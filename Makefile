@@ -34,7 +34,7 @@ smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
 	@exec $(BIN)/python -m simulator.smoke
 
 test: $(DEVELOPMENT) ## Run the tests
-	@exec $(BIN)/python -m pytest -m "not chaos and not soak and not browser" $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not chaos and not soak and not browser" $(ARGS)
 
 chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes two minutes
 	@exec $(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)

@@ -5,18 +5,31 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 
 from devices.models import Device, Subscriber
 from tenants import selectors as tenants
 from tenants import services
 from tenants.models import Application
+
+
+def pytest_configure() -> None:
+    """Give each of pytest-xdist's processes its own Redis database, as pytest-django does for PostgreSQL."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    for name in ("REDIS_URL", "CELERY_BROKER_URL"):
+        setattr(settings, name, re.sub(r"(db|virtual_host)=0$", rf"\1={worker}", getattr(settings, name)))
+    settings.CACHES["default"]["LOCATION"] = settings.REDIS_URL
+    # A password is hashed for every test that logs in; nobody breaks into these.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,14 @@ class Tenant:
 def static_root() -> None:
     """WhiteNoise warns where there is none."""
     settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def transactional_db(transactional_db: None) -> Iterator[None]:
+    """Django empties the tables it manages; the ledger, in partitions, is not among them."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE notifications_delivery")
 
 
 @pytest.fixture(autouse=True)
