@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from devices.models import Category
 from notifications.ids import uuid7
 from notifications.providers.base import Outcome as ProviderOutcome
+from tenants.fields import EncryptedTextField
 from tenants.models import Application
 
 
@@ -308,3 +309,16 @@ class SuspendedRetirement(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=("application_id", "provider"), name="suspended_retirements")]
+
+
+class BearerToken(models.Model):
+    """What opens a provider for an hour: an APNs provider token, a Google access token (pipeline/tokens.py).
+
+    Times are unix seconds, as in providers.base.Token.
+    """
+
+    key = models.CharField(primary_key=True, max_length=300)
+    value = EncryptedTextField(db_default="")
+    minted_at = models.FloatField(db_default=0)
+    expires_at = models.FloatField(db_default=0)
+    minting_until = models.FloatField(db_default=0)  # one process is at it

@@ -8,7 +8,7 @@ from functools import lru_cache
 from django.conf import settings
 
 from notifications.pipeline.sender import Sender
-from notifications.pipeline.tokens import RedisTokenStore
+from notifications.pipeline.tokens import SharedTokens
 from notifications.providers import registry
 from notifications.providers.base import Provider
 
@@ -33,7 +33,7 @@ def sender(lane_names: Sequence[str]) -> Sender:
         lane_names,
         conninfo=settings.DATABASE_URL,
         providers=providers(),
-        tokens=RedisTokenStore(settings.REDIS_URL),
+        tokens=SharedTokens,
         redis_url=settings.REDIS_URL,
         budget=settings.SENDER_BUDGET,
         share=settings.SENDER_SHARE,

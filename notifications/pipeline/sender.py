@@ -16,7 +16,7 @@ import contextlib
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -43,7 +43,10 @@ SENDERS = """
 
 
 class Sender:
-    """One per worker process, on an event loop of its own. Everything but `wake` and `stop` runs in that loop."""
+    """One per worker process, on an event loop of its own. Everything but `wake` and `stop` runs in that loop.
+
+    tokens: makes the token store of the sender's connections.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Sender:
         *,
         conninfo: str,
         providers: Mapping[str, Provider],
-        tokens: TokenStore,
+        tokens: Callable[[AsyncConnectionPool], TokenStore],
         redis_url: str,
         budget: int,
         share: float,
@@ -75,7 +78,7 @@ class Sender:
             },
         )
         self.providers = providers
-        self.sessions = sessions.Sessions(providers, tokens)
+        self.sessions = sessions.Sessions(providers, tokens(self.pool))
         self.limits = limits.Limits(redis_url, lambda: self._senders)
         self._senders = 1
         self.budget, self.batch_size, self.lease_seconds = budget, batch_size, lease_seconds

@@ -1,99 +1,83 @@
-"""The fleet's bearer tokens, shared through Redis: one mint per key, whatever the number of processes.
+"""The fleet's bearer tokens, shared through PostgreSQL: one mint per key, whatever the number of processes.
 
-A process keeps what it has seen for `LOCAL_SECONDS`, so the hot path does not touch Redis. Without
-Redis every process mints for itself, which providers bear for a while.
+Not through Redis, which may lose them: a sender that then mints a second one is refused by Apple for 20
+minutes (TooManyProviderTokenUpdates). A session keeps its token, so the hot path asks nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-import redis.asyncio as redis
-import structlog
-from redis.exceptions import RedisError
+from psycopg_pool import AsyncConnectionPool
 
 from notifications.providers.base import REFRESH_AHEAD, Token
 from tenants.fields import cipher
 
-log = structlog.get_logger(__name__)
+MINT_SECONDS = 20.0  # after this somebody else may try
+LOOK_SECONDS = 0.2  # between two looks for what another process mints
 
-LOCAL_SECONDS = 30.0
-LOCK_SECONDS = 20
+READ = "SELECT value, minted_at, expires_at FROM notifications_bearertoken WHERE key = %(key)s AND expires_at > %(due)s"
+
+# No lock and no connection is held while the provider is asked for a token.
+TAKE_ON = """
+    INSERT INTO notifications_bearertoken AS t (key, minting_until) VALUES (%(key)s, %(until)s)
+    ON CONFLICT (key) DO UPDATE SET minting_until = excluded.minting_until
+        WHERE t.expires_at <= %(due)s AND t.minting_until < %(now)s
+    RETURNING key
+"""
+
+KEEP = """
+    UPDATE notifications_bearertoken
+    SET value = %(value)s, minted_at = %(minted_at)s, expires_at = %(expires_at)s, minting_until = 0
+    WHERE key = %(key)s
+"""
+
+GIVE_UP = "UPDATE notifications_bearertoken SET minting_until = 0 WHERE key = %(key)s"
+DROP = "UPDATE notifications_bearertoken SET expires_at = 0 WHERE key = %(key)s AND value = %(value)s"
 
 
-class RedisTokenStore:
-    """A `TokenStore`. Tokens are encrypted in Redis: they are worth as much as the secret for an hour."""
+class SharedTokens:
+    """A `TokenStore`. Tokens are encrypted: they are worth as much as the secret for an hour."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
-        self._seen: dict[str, tuple[float, Token]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
 
     async def get(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
-        """See `TokenStore.get`."""
-        if token := self._recent(key):
-            return token
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            token = self._recent(key) or await self._shared(key, mint)
-            self._seen[key] = time.time(), token
-            return token
+        """See `TokenStore.get`. Raises TimeoutError if another process is at it for too long."""
+        async with asyncio.timeout(MINT_SECONDS + 5):
+            while True:
+                now = time.time()
+                asked = {"key": key, "now": now, "due": now + REFRESH_AHEAD, "until": now + MINT_SECONDS}
+                if row := await self._execute(READ, asked):
+                    return Token(_clear(row[0]), *row[1:])
+                if await self._execute(TAKE_ON, asked):
+                    return await self._minted(key, mint)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def drop(self, key: str, value: str) -> None:
         """See `TokenStore.drop`."""
-        _, token = self._seen.get(key, (0.0, None))
-        if token and token.value == value:
-            del self._seen[key]
+        row = await self._execute(READ, {"key": key, "due": time.time()})
+        if row and _clear(row[0]) == value:
+            await self._execute(DROP, {"key": key, "value": row[0]})
+
+    async def _minted(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
         try:
-            shared = await self._read(key)
-            if shared and shared.value == value:
-                await self._redis.delete(_name(key))
-        except RedisError as error:
-            log.warning("token_store_away", action="tokens.away", error=type(error).__name__)
-
-    async def close(self) -> None:
-        await self._redis.aclose()
-
-    def _recent(self, key: str) -> Token | None:
-        checked_at, token = self._seen.get(key, (0.0, None))
-        return token if token and time.time() - checked_at < LOCAL_SECONDS and not _is_due(token) else None
-
-    async def _shared(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
-        try:
-            if token := await self._read(key):
-                return token
-            async with self._redis.lock(
-                f"{_name(key)}:mint", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS
-            ):
-                return await self._read(key) or await self._publish(key, await self._own(key, mint))
-        except RedisError as error:
-            log.warning("token_store_away", action="tokens.away", error=type(error).__name__)
-            return await self._own(key, mint)
-
-    async def _own(self, key: str, mint: Callable[[], Awaitable[Token]]) -> Token:
-        """What this process last saw, if it is still good: a flushed Redis must not cost a new token.
-
-        Apple answers a second token within 20 minutes with TooManyProviderTokenUpdates.
-        """
-        _, token = self._seen.get(key, (0.0, None))
-        return token if token and not _is_due(token) else await mint()
-
-    async def _read(self, key: str) -> Token | None:
-        raw = await self._redis.get(_name(key))
-        token = Token(*json.loads(cipher().decrypt(raw))) if raw else None
-        return token if token and not _is_due(token) else None
-
-    async def _publish(self, key: str, token: Token) -> Token:
-        seconds = max(1, int(token.expires_at - time.time()))
-        await self._redis.set(_name(key), cipher().encrypt(json.dumps(token).encode()), ex=seconds)
+            token = await mint()
+        except BaseException:
+            await self._execute(GIVE_UP, {"key": key})
+            raise
+        kept = token._asdict() | {"key": key, "value": cipher().encrypt(token.value.encode()).decode()}
+        await self._execute(KEEP, kept)
         return token
 
+    async def _execute(self, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchone() if cursor.description else None
 
-def _is_due(token: Token) -> bool:
-    return time.time() >= token.expires_at - REFRESH_AHEAD
 
-
-def _name(key: str) -> str:
-    return f"carillon:token:{key}"
+def _clear(value: str) -> str:
+    return cipher().decrypt(value.encode()).decode()

@@ -128,7 +128,9 @@ def test_another_tenants_notifications_are_not_there(
     assert Batch.objects.filter(notification_id=id).count() == 1
 
 
-@pytest.mark.parametrize("path", [f"notifications/{uuid.UUID(int=7, version=4)}", "notifications/x", "nothing", ""])
+@pytest.mark.parametrize(
+    "path", [f"notifications/{uuid.UUID(int=7, version=4)}", "notifications/x", "nothing", ""]
+)
 def test_what_is_not_there(shop: Tenant, path: str) -> None:
     response = shop.server.get(path)
     assert response.status_code == 404

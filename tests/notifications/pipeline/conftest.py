@@ -75,7 +75,7 @@ class Pipeline:
             LANES,
             conninfo=_conninfo(),
             providers={"memory": self.provider},
-            tokens=NoTokens(),
+            tokens=lambda pool: NoTokens(),
             redis_url=settings.REDIS_URL,
             **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60} | self.options | options,
         )
