@@ -5,7 +5,8 @@ It knows frames, streams and windows. Which connection a request takes, and when
 record: that is what makes them cheap here and at the receiving end.
 
 A request that fails did so in one of two ways. `NotSent`: its frames never left, or the server says that
-it processed none of it. `NoAnswer`: everything else. Nothing is sent twice.
+it processed none of it. `NoAnswer`: everything else, and never sent again. What the server says it did not
+process is handed back first, for another connection to try (RFC 9113, 8.7).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from typing import Any, Protocol, cast
+from typing import cast
 
 from hpack import Decoder
 
@@ -54,55 +55,12 @@ from .http2_frames import (
     ConnectionFault,
     Frames,
 )
+from .http2_request import Owner, Request
 
 WINDOW = 1 << 24  # ours, for a whole connection; half of it read is given back
 UNREAD_LIMIT = 50_000  # frames kept for a server that asks but does not read
 PING_AFTER = 60.0  # seconds without a word from the server
 PING_WITHIN = 10.0
-
-
-class Owner(Protocol):
-    """Who hands out requests."""
-
-    waiting: Any  # true while requests wait for a stream
-
-    def pump(self) -> None:
-        """Streams may have come free."""
-
-    def made(self, connection: Connection) -> None:
-        """Its transport is there."""
-
-    def unproven(self, why: str) -> None:
-        """The first request of a connection has failed."""
-
-    def lost(self, connection: Connection) -> None:
-        """It is of no more use; its requests have failed."""
-
-    def gone(self, connection: Connection) -> None:
-        """Nothing is left of it."""
-
-
-class Request(asyncio.Future[Answer]):
-    """One POST, from the moment it is asked for; cancelling it frees its stream."""
-
-    __slots__ = ("body", "connection", "deadline", "fields", "number", "parts", "status", "unsent", "window")
-
-    deadline: float  # on the monotonic clock
-    parts: tuple[str, Prepared, bytes, tuple[tuple[str, str], ...]]  # while it waits for a connection
-    connection: Connection
-    number: int  # of its stream
-    status: int  # 0 until the answer's headers have come
-    fields: Headers
-    body: bytes
-    unsent: memoryview  # with `window`: set while a window holds the body back
-    window: int
-
-    def cancel(self, msg: Any = None) -> bool:
-        is_cancelled = super().cancel(msg)
-        connection: Connection | None = getattr(self, "connection", None)  # none while it waits for one
-        if is_cancelled and connection is not None:
-            connection.abandon(self)
-        return is_cancelled
 
 
 class Connection(Frames):
@@ -272,7 +230,7 @@ class Connection(Frames):
         code = frames.number_in(payload)
         request = self.streams.get(number)
         if request is not None and code == REFUSED_STREAM:
-            self._fail(request, NotSent("stream refused"))
+            self._hand_back(request, "stream refused")
         elif request is not None:
             self._fail(request, NoAnswer(f"stream reset ({code})"))
 
@@ -333,9 +291,9 @@ class Connection(Frames):
         last, code = struct.unpack_from(">LL", payload)
         words = "".join(c for c in payload[8:208].decode("utf-8", "replace") if c.isprintable())
         self._retire(f"GOAWAY ({code}) {words}".rstrip())
-        for request in [*self.streams.values()]:
+        for request in reversed([*self.streams.values()]):
             if request.number > last & LAST_STREAM:
-                self._fail(request, NotSent(self.why))
+                self._hand_back(request, self.why)
 
     def _on_window_update(self, flags: int, number: int, payload: bytes) -> None:
         more = frames.number_in(payload) & WINDOW_LIMIT
@@ -379,6 +337,13 @@ class Connection(Frames):
             request.set_exception(error)
             if not self.is_proven:
                 self._owner.unproven(str(error))
+
+    def _hand_back(self, request: Request, why: str) -> None:
+        """The server processed none of it."""
+        if not self.is_proven:
+            self._fail(request, NotSent(why))
+        elif self._drop(request):
+            self._owner.again(request, why)
 
     def _break(self, request: Request, code: int, words: str) -> None:
         self._frame(RST_STREAM, 0, request.number, code.to_bytes(4, "big"))

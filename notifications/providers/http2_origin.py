@@ -10,9 +10,11 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from .answer import NotSent, Prepared
-from .http2 import Connection, Request
+from .http2 import Connection
+from .http2_request import Request
 
 OPEN_AGAIN = 1.0  # seconds before another connection beside working ones is tried after one that failed
+MOST_REFUSALS = 3  # a request that as many connections did not process is not sent
 CLOSE_SECONDS = 1.0  # for the farewells
 TLS_SHUTDOWN_SECONDS = 2.0
 
@@ -55,17 +57,16 @@ class Http2Origin:
     ) -> Request:
         """To be awaited: an Answer, NotSent or NoAnswer. It is on its way where a connection has room."""
         request = Request(loop=self._loop)
-        request.deadline = time.monotonic() + self._timeout
+        request.deadline, request.refusals = time.monotonic() + self._timeout, 0
+        request.parts = path, headers, body, extra
         connection = self._current
         if connection is not None and len(connection.streams) < connection.limit and not self.waiting:
             connection.send(request, path, headers, body, extra)
             return request
         if self._is_closed:
             raise NotSent("closed")
-        request.parts = path, headers, body, extra
         self.waiting.append(request)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(self._timeout / 20, self._sweep)
+        self._sweep_later()
         self.pump()
         return request
 
@@ -109,6 +110,14 @@ class Http2Origin:
             connection.send(request, *request.parts)
         if waiting and self._connecting is None and self._may_open():
             self._connecting = self._loop.create_task(self._connect())
+
+    def again(self, request: Request, why: str) -> None:
+        request.refusals += 1
+        if self._is_closed or request.refusals > MOST_REFUSALS:
+            self._refuse(request, why)
+        else:
+            self.waiting.appendleft(request)  # the oldest is the first to be late
+            self._sweep_later()
 
     def unproven(self, why: str) -> None:
         if not any(one.is_proven and not one.is_leaving for one in self._connections):
@@ -178,12 +187,18 @@ class Http2Origin:
 
     # Waiting.
 
+    def _sweep_later(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(self._timeout / 20, self._sweep)
+
     def _sweep(self) -> None:
         now = time.monotonic()
         while self.waiting and self.waiting[0].deadline <= now:
             self._refuse(self.waiting.popleft(), "no stream came free")
         self.pump()
-        self._sweeper = self._loop.call_later(self._timeout / 20, self._sweep) if self.waiting else None
+        self._sweeper = None
+        if self.waiting:
+            self._sweep_later()
 
     def _fail_waiting(self, why: str) -> None:
         waiting, self.waiting = self.waiting, deque()

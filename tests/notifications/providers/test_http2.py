@@ -422,13 +422,29 @@ class TestAnswers:
 
 
 class TestFaultsOfAStream:
-    @pytest.mark.parametrize("code", [*range(14), 99])
+    @pytest.mark.parametrize("code", [code for code in (*range(14), 99) if code != http2.REFUSED_STREAM])
     async def test_a_reset(self, client, peer, code):
         line = await opened(client, peer)
         sent = post(client, peer)
         stream = (await line.asked()).stream
         line.write(frame(RST_STREAM, 0, stream, code.to_bytes(4, "big")))
-        assert type(await failure(sent)) is (NotSent if code == 7 else NoAnswer)
+        assert type(await failure(sent)) is NoAnswer
+
+    async def test_a_refused_one_goes_again_some_times(self, client, peer):
+        line = await opened(client, peer)
+        sent = [post(client, peer), post(client, peer)]
+        refusals = 0
+        while not all(one.done() for one in sent):
+            asked = await line.asked()
+            if asked.stream == 3:
+                line.answer(3)
+            else:
+                refusals += 1
+                line.write(frame(RST_STREAM, 0, asked.stream, http2.REFUSED_STREAM.to_bytes(4, "big")))
+                await asyncio.sleep(0.02)
+        assert (await sent[0]).status == 200
+        assert repr(await failure(sent[1])) == repr(NotSent("stream refused"))
+        assert refusals == 1 + http2_origin.MOST_REFUSALS
 
     @pytest.mark.parametrize(
         ("kind", "flags", "payload"),
@@ -549,19 +565,44 @@ class TestGoaway:
         sent = [post(client, peer) for _ in range(3)]
         for _ in sent:
             await line.asked()
-        line.goaway(5, 0, b'{"reason":"Shutdown"}' + b"." * 500)
-        error = await failure(sent[2])
-        assert isinstance(error, NotSent)
-        assert str(error).startswith('GOAWAY (0) {"reason":"Shutdown"}')
-        assert len(str(error)) <= 220
+        line.goaway(5)
         later = post(client, peer)
         other = await peer.accept()
-        other.answer((await other.asked()).stream)
-        assert (await later).status == 200
+        for _ in range(2):
+            other.answer((await other.asked()).stream)
+        assert [(await one).status for one in (sent[2], later)] == [200, 200]
         line.answer(3)
         line.answer(5, 400, b"no")
         assert [(await one).status for one in sent[:2]] == [200, 400]
         await asyncio.wait_for(line.gone.wait(), 3)
+
+    async def test_those_it_hands_back_go_first_in_their_order_within_their_time(self, client, peer):
+        line = await opened(client, peer, {MAX_CONCURRENT_STREAMS: 3})
+        sent = [post(client, peer, f"{n}".encode()) for n in range(4)]
+        for _ in range(3):
+            await line.asked()
+        line.goaway(1)
+        other = await peer.accept({MAX_CONCURRENT_STREAMS: 1})
+        for n in range(3):
+            asked = await other.asked()
+            assert asked.body == f"{n}".encode()
+            other.answer(asked.stream)
+        await other.asked()
+        assert [(await one).status for one in sent[:3]] == [200] * 3
+        assert isinstance(await failure(sent[3]), NoAnswer)
+
+    async def test_what_every_connection_hands_back_is_not_sent(self, client, peer):
+        line = await opened(client, peer)
+        sent = post(client, peer)
+        await line.asked()
+        line.goaway(1)
+        other = await peer.accept()
+        await other.asked()
+        other.goaway(0, 0, b'{"reason":"Shutdown"}' + b"." * 500)
+        error = await failure(sent)
+        assert isinstance(error, NotSent)
+        assert str(error).startswith('GOAWAY (0) {"reason":"Shutdown"}')
+        assert len(str(error)) <= 220
 
     async def test_a_second_one_lowers_the_last(self, client, peer):
         line = await opened(client, peer)

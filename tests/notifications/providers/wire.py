@@ -160,11 +160,11 @@ class _Connection(asyncio.Protocol):
         elif how == REFUSE:
             self.h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
         elif how == GOAWAY:
-            self.h2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=stream - 2 if stream > 1 else 0)
+            self.h2.close_connection(ErrorCodes.NO_ERROR, last_stream_id=max(0, stream - 2))
         elif how == CUT:
             self.h2.send_headers(stream, [(":status", "200"), ("content-length", "900")])
         elif how == FAREWELL:
-            self.h2.close_connection(ErrorCodes.INTERNAL_ERROR, b'{"reason":"Shutdown"}', stream - 2)
+            self.h2.close_connection(ErrorCodes.INTERNAL_ERROR, b'{"reason":"Shutdown"}', max(0, stream - 2))
             asyncio.get_running_loop().call_later(0.1, self.transport.close)
         self.flush()
         if how in (DROP, CUT):
