@@ -7,11 +7,13 @@ is in incidents.py, claim.py and send.py.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from notifications.providers import bearer, verdict
 from notifications.providers.base import Provider, Result
 
-WINDOW_SECONDS = 5.0  # of this and the one before
+WINDOW_SECONDS = 5.0  # one and the one before are looked at
+KEPT_WINDOWS = 8  # longer than any attempt takes
 LEAST_TRIED = 20
 FAILED_SHARE = 0.5
 IN_A_ROW, ROW_SECONDS = 10, 5.0  # for those who send too little for a share
@@ -25,43 +27,65 @@ def troubles(provider: Provider) -> frozenset[str]:
     return frozenset({*failing, *(said.reason for said in others)})
 
 
+@dataclass(slots=True)
+class Window:
+    """Attempts begun in it that have ended."""
+
+    tried: int = 0
+    failed: int = 0
+
+
+NONE = Window()
+
+
 class Circuit:
-    """Trips on a failure share over the last 5 to 10 seconds, or on failures in a row over some seconds."""
+    """Trips on a failure share among attempts begun within 5 to 10 seconds, or on failures in a row over some seconds.
+
+    A time-out is told 15 seconds after it began, when those sent beside it have long been answered. So what counts is
+    when an attempt began: the last stalled ones of an audience are few among many, and an answer since then speaks
+    for the provider.
+    """
 
     def __init__(self, troubles: frozenset[str]) -> None:
         self._troubles = troubles
-        self._since = self._row_since = time.monotonic()
-        self._in_a_row = self._tried = self._failed = self._tried_before = self._failed_before = 0
+        self._windows: dict[int, Window] = {}  # by when the attempts began
+        self._well_at = self._tripped_at = float("-inf")
+        self._in_a_row, self._row_since = 0, 0.0
 
-    def note(self, result: Result) -> str:
-        """Why it has tripped just now, or ""."""
-        now = time.monotonic()
-        if now - self._since > WINDOW_SECONDS:
-            self._turn(now)
-        self._tried += 1
+    def note(self, result: Result, began: float) -> str:
+        """Why it has tripped just now, or "". began: on the monotonic clock."""
+        if began <= self._tripped_at:
+            return ""
+        now, number = time.monotonic(), int(began // WINDOW_SECONDS)
+        window = self._windows.get(number) or self._opened(number)
+        window.tried += 1
         if result.reason not in self._troubles and not result.reason.startswith("http_5"):
-            self._in_a_row = 0
+            self._well_at, self._in_a_row = now, 0
             return ""
-        self._failed += 1
-        self._in_a_row += 1
-        if self._in_a_row == 1:
-            self._row_since = now
-        return self._judged(result, now)
+        window.failed += 1
+        if began >= self._well_at:
+            self._row_since = self._row_since if self._in_a_row else now
+            self._in_a_row += 1
+        if words := self._judged(number, now):
+            self._trip(now)
+            return f"{words}: {result.reason}" + (f", {result.detail}" if result.detail else "")
+        return ""
 
-    def _judged(self, result: Result, now: float) -> str:
-        tried, failed = self._tried + self._tried_before, self._failed + self._failed_before
+    def _judged(self, number: int, now: float) -> str:
+        window, before = self._windows[number], self._windows.get(number - 1, NONE)
+        tried, failed = window.tried + before.tried, window.failed + before.failed
         if tried >= LEAST_TRIED and failed >= FAILED_SHARE * tried:
-            words = f"{failed} of the last {tried} attempts failed"
-        elif self._in_a_row >= IN_A_ROW and now - self._row_since >= ROW_SECONDS:
-            words = f"{self._in_a_row} attempts in a row failed"
-        else:
-            return ""
-        self._since, self._in_a_row = now, 0
-        self._tried = self._failed = self._tried_before = self._failed_before = 0
-        return f"{words}: {result.reason}" + (f", {result.detail}" if result.detail else "")
+            return f"{failed} of {tried} attempts failed"
+        if self._in_a_row >= IN_A_ROW and now - self._row_since >= ROW_SECONDS:
+            return f"{self._in_a_row} attempts in a row failed"
+        return ""
 
-    def _turn(self, now: float) -> None:
-        is_recent = now - self._since <= 2 * WINDOW_SECONDS
-        self._tried_before = self._tried if is_recent else 0
-        self._failed_before = self._failed if is_recent else 0
-        self._since, self._tried, self._failed = now, 0, 0
+    def _trip(self, now: float) -> None:
+        self._tripped_at, self._in_a_row = now, 0
+        self._windows.clear()
+
+    def _opened(self, number: int) -> Window:
+        for old in [known for known in self._windows if known < number - KEPT_WINDOWS]:
+            del self._windows[old]
+        window = self._windows[number] = Window()
+        return window

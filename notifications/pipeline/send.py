@@ -234,14 +234,14 @@ class Sending:
             self._spawn(self._probe(batch, rendered, waiting))
 
     async def _attempt(self, batch: Batch, rendered: Any, attempt: Attempt) -> Result:
-        target = attempt.recipient.target
+        target, began = attempt.recipient.target, time.monotonic()
         try:
             result = await attempt.opened.session.send(rendered, target)
         except Exception:
             # A provider never raises for a message; if it does, what happened is unknown.
             log.exception("provider_raised", action="send.provider_raised", provider=self._provider.name)
             result = Result(target.device_id, Outcome.UNCERTAIN, "internal_error")
-        self._trouble.note(batch, attempt.opened, result)
+        self._trouble.note(batch, attempt.opened, result, began)
         batch.results.append(result)
         self._noted(batch)
         return result

@@ -55,12 +55,12 @@ class Trouble:
         """The application was stopped after this batch was claimed: it is better put back than tried."""
         return self._stopped_at.get(batch.application_id, 0.0) > batch.since and not batch.trial
 
-    def note(self, batch: Batch, opened: sessions.Open, result: Result) -> None:
-        """Look at a provider's answer; called once for each."""
+    def note(self, batch: Batch, opened: sessions.Open, result: Result, began: float) -> None:
+        """Look at a provider's answer to an attempt begun then (monotonic); called once for each."""
         circuit = self._circuits.get(batch.application_id)
         if circuit is None:
             circuit = self._circuits[batch.application_id] = breaker.Circuit(self._troubles)
-        if words := circuit.note(result):
+        if words := circuit.note(result, began):
             self._stop(batch.application_id, "circuit", words)
         if result.outcome is Outcome.BLOCKED:
             self._refused(batch.application_id, opened, result)

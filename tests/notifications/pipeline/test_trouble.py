@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -147,28 +148,62 @@ def test_a_few_failures_in_a_row_over_some_seconds_open_the_circuit(monkeypatch:
     silent = Result(1, Outcome.UNCERTAIN, "no_answer")
     for _ in range(breaker.IN_A_ROW - 1):
         now += 60
-        assert circuit.note(silent) == ""
+        assert circuit.note(silent, now - 15) == ""
     now += 60
-    assert "10 attempts in a row failed: no_answer" in circuit.note(silent)
+    assert "10 attempts in a row failed: no_answer" in circuit.note(silent, now - 15)
+
+
+def test_the_last_stalled_ones_of_an_audience_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told when nothing else is under way any more."""
+    now = 1000.0
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
+    circuit = breaker.Circuit(breaker.troubles(Memory()))
+    silent, taken = Result(1, Outcome.UNCERTAIN, "no_answer"), Result(1, Outcome.ACCEPTED, "")
+    begun = [now + n / 100 for n in range(1000)]  # of which every twentieth is never answered
+    for began in begun:
+        now = began + 0.05
+        circuit.note(taken, began)
+    for began in begun[::20]:
+        now = began + 15
+        assert circuit.note(silent, began) == ""
+
+
+def test_a_provider_that_stops_answering_is_noticed_with_the_first_time_outs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
+    circuit = breaker.Circuit(breaker.troubles(Memory()))
+    for n in range(1000):
+        now = 1000 + n / 100
+        circuit.note(Result(1, Outcome.ACCEPTED, ""), now)
+    silent = Result(1, Outcome.UNCERTAIN, "no_answer")
+    tripped_at = []
+    for n in range(1000, 2000):
+        now = 1015 + n / 100
+        if circuit.note(silent, now - 15):
+            tripped_at.append(now)
+    assert 1025 <= tripped_at[0] <= 1036, "once half of those begun beside them have failed too"
 
 
 def test_a_connection_that_takes_its_streams_with_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GOAWAY or a reset fails a dozen at the same moment."""
     circuit = breaker.Circuit(breaker.troubles(Memory()))
     lost = Result(1, Outcome.RETRY, "not_connected")
-    assert not any(circuit.note(lost) for _ in range(breaker.LEAST_TRIED - 1))
+    now = time.monotonic()
+    assert not any(circuit.note(lost, now) for _ in range(breaker.LEAST_TRIED - 1))
 
 
 def test_some_failures_among_many_answers_do_not_open_the_circuit() -> None:
     circuit = breaker.Circuit(breaker.troubles(Memory()))
     answers = [Result(1, Outcome.RETRY, "not_connected")] * 3 + [Result(1, Outcome.ACCEPTED, "")] * 7
-    assert not any(circuit.note(answer) for _ in range(50) for answer in answers[::-1])
+    assert not any(circuit.note(answer, time.monotonic()) for _ in range(50) for answer in answers[::-1])
 
 
 @pytest.mark.parametrize("reason", ["too_many_requests", "device_quota_exceeded", "expired_provider_token"])
 def test_a_refusal_of_our_pace_or_of_one_device_is_no_outage(reason: str) -> None:
     circuit = breaker.Circuit(breaker.troubles(Memory()))
-    assert not any(circuit.note(Result(1, Outcome.RETRY, reason)) for _ in range(100))
+    assert not any(circuit.note(Result(1, Outcome.RETRY, reason), time.monotonic()) for _ in range(100))
 
 
 def test_a_used_up_quota_stops_the_lanes_for_as_long_as_the_provider_says(
