@@ -3,7 +3,8 @@
 What it has claimed and not yet recorded is what a `kill -9` leaves unknowable, so that is what its
 budget bounds, over all lanes together. A bulkhead at each level keeps a stalled provider from holding
 the process: an application may hold a share of a lane's room, a lane all but one batch of the budget,
-and whoever holds something leaves room for one batch of whoever holds nothing.
+and whoever holds something leaves room for one batch of whoever holds nothing. A lane that found no room
+is hungry: what comes free is its before others claim again.
 
 No network inside a transaction (law 6): a cycle records what has come in, claims what fits, commits,
 and only then are the claimed sent (send.py).
@@ -31,6 +32,7 @@ from notifications.providers.base import Provider, TokenStore
 
 log = structlog.get_logger(__name__)
 
+SATED = float("inf")
 LOOK_SECONDS = 0.5  # an idle sender looks by itself this often
 SERVED_DECAY = 0.7  # of what counts as lately, with each look
 PARTIAL_SECONDS = 0.25  # results of a batch that still waits for others are recorded after this
@@ -114,7 +116,17 @@ class Sender:
     @property
     def free(self) -> int:
         """How many more recipients this process may claim."""
-        return self.budget - sum(lane.held for lane in self.lanes.values())
+        return self.budget - sum(lane.held + lane.claiming for lane in self.lanes.values())
+
+    def kept_from(self, lane: Lane) -> int:
+        """Room of lanes that have been hungry for longer."""
+        return self.batch_size * sum(one.hungry_since < lane.hungry_since for one in self.lanes.values())
+
+    def feed(self) -> None:
+        """There may be room again."""
+        for lane in sorted(self.lanes.values(), key=lambda one: one.hungry_since):
+            if lane.hungry_since < SATED:
+                lane.wake()
 
     async def _look(self) -> None:
         """What has come due, or was left without a wake-up, is found here."""
@@ -146,6 +158,8 @@ class Lane:
         self.provider = sender.providers[lanes.provider_of(name)]
         self.signal = asyncio.Event()
         self.held = 0  # recipients claimed and not yet recorded
+        self.claiming = 0  # room set aside for a claim under way
+        self.hungry_since = SATED  # monotonic
         self._held_by: Counter[int] = Counter()  # the same by application
         self._served: defaultdict[int, float] = defaultdict(float)  # recipients lately, by application
         self._refused_until: dict[
@@ -197,8 +211,8 @@ class Lane:
     async def _cycle(self) -> bool:
         """Record and claim in one transaction. False: there was nothing to do."""
         flush = self._take()
-        room = 0 if self._sender.is_stopping or not self._may_have_work else self._room()
-        if not flush and room < self._least_room:
+        room = self.claiming = self._set_aside()
+        if not flush and not room:
             return False
         fresh: list[Batch] = []
         try:
@@ -211,15 +225,18 @@ class Lane:
                         self.provider.BACKOFF,
                         batch_size=self._sender.batch_size,
                     )
-                if room >= self._least_room:
+                if room:
                     fresh = await self._claim(connection, room)
         except BaseException:
+            self.claiming = 0
             for batch in flush:
                 batch.results, batch.flushing = batch.flushing + batch.results, []
             self._may_have_work = True
             raise
+        self.claiming = 0
         self._release(flush)
         self._begin(fresh)
+        self._sender.feed()
         return True
 
     def _take(self) -> list[Batch]:
@@ -242,8 +259,16 @@ class Lane:
             if self._served[application] < 1:
                 del self._served[application]
 
-    def _room(self) -> int:
-        return min(self._sender.free, self._sender.lane_budget - self.held)
+    def _set_aside(self) -> int:
+        """Room for a claim, or 0."""
+        sender, mine = self._sender, self._sender.lane_budget - self.held
+        if sender.is_stopping or not self._may_have_work or mine < self._least_room:
+            return 0
+        room = min(sender.free - sender.kept_from(self), mine)
+        if room < self._least_room:
+            self.hungry_since = min(self.hungry_since, time.monotonic())
+            return 0
+        return room
 
     def _shares(self, room: int) -> dict[int, claim.Share]:
         """The applications this lane has served lately or holds something of; all others have the lane's room."""
@@ -258,7 +283,7 @@ class Lane:
         sender, held = self._sender, self._held_by[application_id]
         if not held:
             return min(room, sender.application_budget)
-        return min(sender.application_budget - held, sender.free - sender.batch_size)
+        return min(room, sender.application_budget - held, sender.free + room - sender.batch_size)
 
     def _refused(self, application_id: int, seconds: float) -> None:
         self._refused_until[application_id] = time.monotonic() + seconds
@@ -277,6 +302,7 @@ class Lane:
         # Nothing after something: another sender may have had its hand on all there was. It is asked once more.
         self._may_have_work = bool(fresh) or self._has_claimed
         self._has_claimed = bool(fresh)
+        self.hungry_since = SATED
         # The first in line may have been too large for the room: look again as soon as there is more.
         self._did_not_fit = not fresh and self._sender.free < self._sender.budget
         return fresh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -69,16 +69,19 @@ class Pipeline:
         for subscriber in self.tenant.application.subscribers.filter(external_id__in=external_ids):
             Preference.objects.create(subscriber=subscriber, category=category, is_allowed=True)
 
-    def sender(self, **options: Any) -> Sender:
+    def sender(self, lane_names: Sequence[str] = LANES, **options: Any) -> Sender:
         """Call inside the loop."""
-        return Sender(
-            LANES,
-            conninfo=_conninfo(),
-            providers={"memory": self.provider},
-            tokens=lambda pool: NoTokens(),
-            redis_url=settings.REDIS_URL,
-            **{"budget": 500, "share": 0.6, "batch_size": 100, "lease_seconds": 60} | self.options | options,
-        )
+        usual = {
+            "conninfo": _conninfo(),
+            "providers": {"memory": self.provider},
+            "tokens": lambda pool: NoTokens(),
+            "redis_url": settings.REDIS_URL,
+            "budget": 500,
+            "share": 0.6,
+            "batch_size": 100,
+            "lease_seconds": 60,
+        }
+        return Sender(lane_names, **usual | self.options | options)
 
     def send(self, senders: int = 1) -> None:
         """Run senders until nothing is ready or claimed."""
