@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
 import structlog
 import uvloop
+from billiard.process import current_process  # type: ignore[import-untyped]
+from billiard.util import set_pdeathsig  # type: ignore[import-untyped]
 from celery.signals import worker_process_init, worker_process_shutdown
 from django.conf import settings
 
+from config import orphans
 from config.celery import app
 from notifications import lanes
 
@@ -37,8 +41,14 @@ class SenderThread:
 
     def stop(self) -> None:
         """Finish what is under way, within a bound; the rest is settled by the reaper."""
-        self._loop.call_soon_threadsafe(self._sender.stop)
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped
+            self._loop.call_soon_threadsafe(self._sender.stop)
         self._thread.join(STOP_SECONDS)
+
+    def orphaned(self) -> None:
+        """The worker was killed: its children must not go on beside those of the next."""
+        log.warning("worker_gone", action="worker.orphaned")
+        self.stop()
 
     def _run(self) -> None:
         try:
@@ -56,21 +66,7 @@ class SenderThread:
         self._loop = asyncio.get_running_loop()
         self._sender = build.sender(self.lane_names)
         self._ready.set()
-        orphaned = asyncio.create_task(self._orphaned())
         await self._sender.run()
-        if orphaned.done():
-            os._exit(0)
-        orphaned.cancel()
-
-    async def _orphaned(self) -> None:
-        """A worker that was killed leaves its children behind; they must not go on beside those of the next."""
-        import asyncio
-
-        parent = os.getppid()
-        while os.getppid() == parent:  # noqa: ASYNC110 (no event tells)
-            await asyncio.sleep(1)
-        log.warning("worker_gone", action="worker.orphaned")
-        self._sender.stop()
 
 
 def wake(lane: str) -> None:
@@ -86,7 +82,17 @@ def _start(**_: object) -> None:
     if served:
         _worker = SenderThread(served)
         _worker.start()
+        _survive_the_worker(_worker)
         log.info("sender_started", action="worker.started", lanes=served, budget=settings.SENDER_BUDGET)
+
+
+def _survive_the_worker(sender: SenderThread) -> None:
+    """To finish what is under way. Celery has the kernel kill the children of a killed worker, which leaves that
+    uncertain; those without a sender have nothing to finish."""
+    if parent := current_process()._parent_pid:  # none in a solo worker
+        orphans.watch(parent, sender.orphaned)
+        with contextlib.suppress(OSError):  # only Linux has it
+            set_pdeathsig(0)
 
 
 @worker_process_shutdown.connect
