@@ -43,6 +43,7 @@ soak: $(DEVELOPMENT) ## See for MINUTES=15 whether anything grows
 	@exec $(BIN)/python -m pytest -s -m soak tests/chaos $(ARGS)
 
 check: static test smoke ## Run all that CI runs
+	@$(MAKE) --no-print-directory chaos SHORT=1
 
 static: lint
 	$(BIN)/mypy
