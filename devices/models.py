@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Func, Q
-from django.db.models.functions import MD5, Cast
+from django.db.models.functions import MD5, Cast, Now
 
 from tenants.models import Application
+
+
+def push_only() -> list[str]:
+    return ["push"]
 
 
 class UUID7(Func):
@@ -16,6 +22,17 @@ class UUID7(Func):
 
     function = "uuidv7"
     output_field = models.UUIDField()
+
+
+class QuietHours(models.Model):
+    """When somebody is left alone, in their own time zone. One row per distinct set of windows (devices/quiet.py), so
+    that a million recipients are decided by a few hundred pairs of zone and row."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
+    windows = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("application", "windows"), name="one_row_per_windows")]
 
 
 class Subscriber(models.Model):
@@ -29,6 +46,15 @@ class Subscriber(models.Model):
     country = models.CharField(max_length=2, blank=True)
     email = models.EmailField(blank=True)
     phone = models.CharField(max_length=20, blank=True)
+    quiet_hours = models.ForeignKey(
+        QuietHours,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty: the application's.",
+    )
+    unsubscribed_at = models.DateTimeField(null=True, blank=True, help_text="From all marketing.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -145,12 +171,30 @@ class Category(models.Model):
         RESEND = "resend", "Send again (may arrive twice)"
         LEAVE = "leave", "Leave (may not arrive)"
 
+    class QuietRule(models.TextChoices):
+        HOLD = "hold", "Hold until they end"
+        DROP = "drop", "Do not send"
+        INBOX = "inbox", "Inbox only"
+        IGNORE = "ignore", "Send all the same"
+
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="categories")
     slug = models.SlugField(max_length=64)
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=14, choices=Kind)
     default = models.CharField(max_length=6, choices=Default)
     crash_rule = models.CharField(max_length=6, choices=CrashRule)
+    quiet_rule = models.CharField(
+        "in quiet hours", max_length=6, choices=QuietRule, db_default=QuietRule.IGNORE
+    )
+    channels = ArrayField(
+        models.CharField(max_length=8), default=push_only, help_text="Those it may be sent through."
+    )
+    ttl_seconds = models.PositiveIntegerField(
+        "lifetime in seconds",
+        null=True,
+        blank=True,
+        help_text="Of messages that say none. Empty: three days.",
+    )
 
     class Meta:
         verbose_name_plural = "categories"
@@ -181,3 +225,126 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.category_id}/{self.channel}: {'yes' if self.is_allowed else 'no'}"
+
+
+class ConsentChange(models.Model):
+    """What a person, or somebody for them, has said about being sent to. Append-only."""
+
+    class Source(models.TextChoices):
+        API = "api", "API"
+        IMPORT = "import", "Import"
+        ADMIN = "admin", "Admin"
+        CENTRE = "centre", "Preference centre"
+        ONE_CLICK = "one_click", "One-click unsubscribe"
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+", db_index=False)
+    subscriber = models.ForeignKey(Subscriber, on_delete=models.CASCADE, related_name="consent_changes")
+    # NULL: of all marketing.
+    category = models.ForeignKey(
+        Category, on_delete=models.CASCADE, null=True, related_name="+", db_index=False
+    )
+    channel = models.CharField(max_length=8, blank=True)  # "": all
+    is_allowed = models.BooleanField(null=True)  # NULL: the word was taken back, the category's default holds
+    source = models.CharField(max_length=10, choices=Source)
+    actor = models.CharField(max_length=150)  # a key's prefix, a staff user, or "subscriber"
+    address = models.GenericIPAddressField(null=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ("-id",)
+
+
+class Cap(models.Model):
+    """At most so many messages to one person. Neither category nor kind: all but critical ones."""
+
+    class Period(models.TextChoices):
+        DAY = "day", "a day"
+        WEEK = "week", "a week (Monday to Sunday)"
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="caps")
+    category = models.ForeignKey(
+        Category, on_delete=models.CASCADE, null=True, blank=True, related_name="caps"
+    )
+    kind = models.CharField(max_length=14, choices=Category.Kind, blank=True)
+    channel = models.CharField(max_length=8, blank=True, choices=Preference.Channel, help_text="Empty: all.")
+    most = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)])
+    period = models.CharField(max_length=4, choices=Period)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="cap_of_category_or_kind", condition=Q(category=None) | Q(kind="")),
+            models.UniqueConstraint(
+                fields=("application", "category", "kind", "channel", "period"),
+                name="one_cap_per_period",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.most} {self.get_period_display()}"
+
+
+class Segment(models.Model):
+    """A part of the audience under a name: by rules (devices/segments.py), or a fixed list."""
+
+    class Kind(models.TextChoices):
+        RULES = "rules", "By rules"
+        LIST = "list", "A list"
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="segments")
+    slug = models.SlugField(max_length=64)
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=5, choices=Kind, default=Kind.RULES)
+    rules = models.JSONField(default=dict, blank=True)
+    refresh_minutes = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5)],
+        help_text="Its members are found anew this often. Empty: whenever it is used.",
+    )
+    refreshed_at = models.DateTimeField(null=True, editable=False)
+    size = models.PositiveBigIntegerField(null=True, editable=False)  # people, when counted last
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("application_id", "slug")
+        constraints = [models.UniqueConstraint(fields=("application", "slug"), name="one_segment_per_slug")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SegmentMember(models.Model):
+    """Of a list, or of rules that are refreshed on a schedule. Without foreign keys: written by the million."""
+
+    pk = models.CompositePrimaryKey("segment_id", "subscriber_id")
+    segment_id = models.BigIntegerField()
+    subscriber_id = models.BigIntegerField()
+
+
+class SegmentSize(models.Model):
+    """What a segment's size was."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="sizes")
+    size = models.PositiveBigIntegerField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ("-id",)
+
+
+class Event(models.Model):
+    """What a subscriber did, as the application's own systems tell it. Append-only, partitioned by month of `at`."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField()
+    application_id = models.BigIntegerField()
+    subscriber_id = models.BigIntegerField()
+    name = models.CharField(max_length=64)
+    properties = models.JSONField()
+    uid = models.UUIDField(null=True)  # the sender's own: the same event twice is one
+
+    class Meta:
+        managed = False
+        db_table = "devices_event"

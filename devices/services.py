@@ -47,7 +47,15 @@ def create_standard_categories(application: Application) -> None:
     """Every application starts with one category of each kind; marketing only to those who opted in."""
     Category.objects.bulk_create(
         Category(
-            application=application, slug=slug, name=name, kind=kind, default=default, crash_rule=crash_rule
+            application=application,
+            slug=slug,
+            name=name,
+            kind=kind,
+            default=default,
+            crash_rule=crash_rule,
+            quiet_rule=Category.QuietRule.HOLD
+            if kind == Category.Kind.MARKETING
+            else Category.QuietRule.IGNORE,
         )
         for slug, name, kind, default, crash_rule in STANDARD_CATEGORIES
     )

@@ -48,6 +48,16 @@ class Notification(models.Model):
     ttl_seconds = models.PositiveIntegerField(null=True)
     send_at = models.DateTimeField(null=True)
     throttle_per_second = models.PositiveIntegerField(null=True, help_text="Recipients per second, at most.")
+    # Wall-clock time at the recipient's, "2026-11-25T09:00"; "": for all at once.
+    local_time = models.CharField(max_length=16, db_default="")
+    # {"start": "09:00", "end": "20:00", "days"?: [1…7]}, at the recipient's: outside it is held.
+    send_window = models.JSONField(null=True)
+    deadline = models.DateTimeField(null=True)  # nothing is sent from then on
+    template_version = models.ForeignKey(
+        "TemplateVersion", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    variables = models.JSONField(null=True)  # the call's own, for the template
+    paused_at = models.DateTimeField(null=True)
     # Σ of what acceptance and fan-out resolved; never counted down.
     recipient_count = models.PositiveBigIntegerField(default=0)
     idempotency_key = models.CharField(max_length=255, null=True)
@@ -97,6 +107,63 @@ class Notification(models.Model):
         return self.content.get("title") or str(self.id)
 
 
+class Template(models.Model):
+    """A message under a name; what it says is in its versions."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="templates")
+    slug = models.SlugField(max_length=64)
+    name = models.CharField(max_length=120)
+    current = models.ForeignKey("TemplateVersion", on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("application_id", "slug")
+        constraints = [models.UniqueConstraint(fields=("application", "slug"), name="one_template_per_slug")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TemplateVersion(models.Model):
+    """Never changed: what was sent can be shown again."""
+
+    class Missing(models.TextChoices):
+        FAIL = "fail", "Refuse the call"
+        DEFAULT = "default", "Use the default"
+        SKIP = "skip", "Skip the person"
+
+    template = models.ForeignKey(Template, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    content = models.JSONField()  # as in the send API, with Liquid in its texts
+    locales = models.JSONField(default=dict)  # locale → the texts that differ
+    defaults = models.JSONField(default=dict)  # variable → value
+    missing = models.CharField(max_length=7, choices=Missing, default=Missing.FAIL)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-number",)
+        constraints = [
+            models.UniqueConstraint(fields=("template", "number"), name="one_template_version_per_number")
+        ]
+
+
+class Recent(models.Model):
+    """What a recipient was sent, or is to be sent, in these days: what frequency caps count (pipeline/caps.py).
+
+    One row each, so that reserving is one upsert, exact whoever else reserves at the same time. The arrays
+    are parallel.
+    """
+
+    # A subscriber's id; of a device without one its own id, negative.
+    recipient = models.BigIntegerField(primary_key=True)
+    application_id = models.BigIntegerField()
+    notification_ids = ArrayField(models.UUIDField())
+    category_ids = ArrayField(models.BigIntegerField())
+    days = ArrayField(models.DateField())  # at the recipient's
+
+
 class Shard(models.Model):
     """A range of device ids of one fan-out. Its batches and its completion commit together."""
 
@@ -128,6 +195,7 @@ class Batch(models.Model):
     class Status(models.TextChoices):
         WAITING = "waiting", "Waiting"  # for due_at
         READY = "ready", "Ready"
+        PAUSED = "paused", "Paused"  # with its notification
         SENDING = "sending", "Sending"  # every device in it may have been sent to: unknowable after a crash
 
     id = models.BigAutoField(primary_key=True)

@@ -10,12 +10,16 @@ import structlog
 from django.db import connection, transaction
 from django.utils import timezone
 
+from config import partitions
 from notifications.models import Notification, RetirementCount, Shard
-from notifications.pipeline import accept, cancel, conclude, expire, incidents, partitions, reap, verify, wake
+from notifications.pipeline import accept, cancel, conclude, expire, incidents, reap, verify, wake
 
 log = structlog.get_logger(__name__)
 
 Status = Notification.Status
+
+# How many months back each table is written to.
+PARTITIONED = {"notifications_delivery": 0, "devices_event": 1}
 
 
 def start_due() -> None:
@@ -134,7 +138,8 @@ def verify_again() -> None:
 
 
 def make_partitions() -> None:
-    """Keep the ledger's partitions ahead of the calendar, and no counts of hours long past."""
+    """Keep the partitions ahead of the calendar, and no counts of hours long past."""
     RetirementCount.objects.filter(hour__lt=timezone.now() - timedelta(days=1)).delete()
-    for name in partitions.ensure():
-        log.info("partition_made", action="partitions.made", partition=name)
+    for table, months_back in PARTITIONED.items():
+        for name in partitions.ensure(table, months_back=months_back):
+            log.info("partition_made", action="partitions.made", partition=name)

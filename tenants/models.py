@@ -24,6 +24,12 @@ class Application(models.Model):
     name = models.CharField(max_length=120)
     default_locale = models.CharField(max_length=35, default="en")
     default_time_zone = models.CharField(max_length=64, default="UTC")
+    quiet_hours = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='When people who set none of their own are left alone, as [{"days": [1, …, 7], "start": "22:00", '
+        '"end": "08:00"}], in their own time zone. Monday is 1.',
+    )
     is_sandbox = models.BooleanField(
         "rehearsal",
         default=False,

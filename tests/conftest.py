@@ -91,10 +91,10 @@ def static_root() -> None:
 
 @pytest.fixture
 def transactional_db(transactional_db: None) -> Iterator[None]:
-    """Django empties the tables it manages; the ledger, in partitions, is not among them."""
+    """Django empties the tables it manages; those in partitions are not among them."""
     yield
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE notifications_delivery")
+        cursor.execute("TRUNCATE notifications_delivery, devices_event")
 
 
 @pytest.fixture(autouse=True)

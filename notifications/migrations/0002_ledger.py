@@ -36,9 +36,9 @@ CHURN = """
 
 
 def make_partitions(apps, schema_editor):
-    from notifications.pipeline import partitions
+    from config import partitions
 
-    partitions.ensure()
+    partitions.ensure("notifications_delivery")
 
 
 class Migration(migrations.Migration):

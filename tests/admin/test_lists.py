@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from campaigns import services
 from campaigns.models import Campaign
+from config import partitions
 from notifications.models import Delivery
-from notifications.pipeline import partitions
 from tests.conftest import Tenant
 
 LISTS = (
@@ -30,7 +30,7 @@ LISTS = (
 
 @pytest.fixture
 def add_rows(shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, anna: User) -> Any:
-    partitions.ensure()
+    partitions.ensure("notifications_delivery")
 
     def add(number: int) -> None:
         for _ in range(number):

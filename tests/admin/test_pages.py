@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from campaigns import services
 from campaigns.models import Campaign
+from config import partitions
 from devices.models import Device
 from notifications.models import Delivery, Incident
-from notifications.pipeline import partitions
 from tenants import services as tenants
 from tests.conftest import Tenant
 
@@ -63,7 +63,7 @@ def pages(
     device: Device = make_device(shop, "ada")
     draft = make_campaign()
     launched = services.launch(make_campaign(), by=anna)
-    partitions.ensure()
+    partitions.ensure("notifications_delivery")
     Delivery.objects.create(
         at=timezone.now(),
         application_id=shop.id,

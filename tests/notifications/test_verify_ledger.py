@@ -17,11 +17,12 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.utils import timezone
 
+from config import partitions
 from devices import services as devices
 from devices.models import Device, Subscriber
 from notifications import periodic, services
 from notifications.models import Batch, Incident, Notification
-from notifications.pipeline import conclude, fan_out, partitions, reap, replay, verify
+from notifications.pipeline import conclude, fan_out, reap, replay, verify
 from notifications.providers.base import Outcome, Verdict
 from tests.conftest import Tenant
 from tests.notifications.pipeline.conftest import Pipeline, pipeline
@@ -539,7 +540,7 @@ def test_what_changed_since_it_was_looked_at_is_looked_at_again(finished: Notifi
 def test_where_the_ledger_is_gone_only_the_sum_is_checked(finished: Notification) -> None:
     last_month = timezone.now().replace(day=1) - timedelta(days=3)
     month_before = last_month.replace(day=1) - timedelta(days=3)
-    partitions.ensure(month_before.date())
+    partitions.ensure("notifications_delivery", month_before.date())
     sql(f"DROP TABLE notifications_delivery_{month_before:%Y_%m}")
     try:
         Notification.objects.update(created_at=last_month)
