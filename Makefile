@@ -37,7 +37,8 @@ test: $(DEVELOPMENT) ## Run the tests
 	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not chaos and not soak and not browser" $(ARGS)
 
 chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes two minutes
-	@exec $(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)
+	@$(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)
+	@$(if $(SHORT),:,HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/notifications/pipeline/test_properties.py)
 
 soak: $(DEVELOPMENT) ## See for MINUTES=15 whether anything grows
 	@exec $(BIN)/python -m pytest -s -m soak tests/chaos $(ARGS)

@@ -150,6 +150,10 @@ async def _configure(connection: AsyncConnection) -> None:
     await connection.execute("SET enable_seqscan = off")
 
 
+def _age(batch: Batch, now: datetime) -> float:
+    return (now - batch.claimed_at).total_seconds()
+
+
 class Lane:
     """One lane in one process: its claimed batches and the loop that turns them over."""
 
@@ -229,8 +233,6 @@ class Lane:
                     fresh = await self._claim(connection, room)
         except BaseException:
             self.claiming = 0
-            for batch in flush:
-                batch.results, batch.flushing = batch.flushing + batch.results, []
             self._may_have_work = True
             raise
         self.claiming = 0
@@ -245,11 +247,12 @@ class Lane:
         taken = [
             batch
             for batch in self._claimed.values()
-            if batch.results
-            and (batch.is_finished or (now - batch.claimed_at).total_seconds() > PARTIAL_SECONDS)
+            if batch.flushing or (batch.results and (batch.is_finished or _age(batch, now) > PARTIAL_SECONDS))
         ]
         for batch in taken:
-            batch.flushing, batch.results = batch.results, []
+            # A flush that failed is repeated as it was: it may have been committed, and only the answer lost.
+            if not batch.flushing:
+                batch.flushing, batch.results = batch.results, []
         return taken
 
     def forget(self) -> None:

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 from devices.models import Category
 from notifications import periodic, services
-from notifications.models import Batch, Notification
+from notifications.models import Batch, Delivery, Notification
 from notifications.pipeline import fan_out, reap, verify
 from notifications.providers.base import Outcome
 from tests.notifications.pipeline import reckoning
@@ -267,6 +267,20 @@ def world(
     yield World(pipeline, fleet, [str(device.public_id) for device in devices[:4]])
     logging.disable(logging.NOTSET)
     fleet.close()
+
+
+def test_what_is_known_is_not_lost_with_the_answer_to_a_commit(world: World) -> None:
+    story, lane = Interleavings(world), "memory.transactional"
+    story.begin(["transactional"])
+    taken = Answer(Outcome.ACCEPTED, has_arrived=True)
+    world.fleet.turn(0, lane)
+    world.fleet.answer(0, [(0, taken)])
+    world.fleet.turn(0, lane, Ending.ANSWER_LOST)
+    world.fleet.answer(0, [(0, taken)])  # comes in before the flush is repeated
+    story.teardown()
+    assert (
+        not Delivery.objects.exclude(outcome="accepted").filter(notification_id=story.messages[0].id).exists()
+    )
 
 
 def test_any_interleaving_of_crash_points_keeps_the_books(world: World) -> None:
