@@ -72,7 +72,7 @@ def chance() -> random.Random:
 def test_five_kills_lose_and_double_nothing(
     product: Product, targets: Sequence[str], chance: random.Random
 ) -> None:
-    _survives(product, [*targets] * 5, chance, campaign_seconds=12.0 * len(targets) + 25)
+    _survives(product, [*targets] * 5, chance, campaign_seconds=18.0 * len(targets) + 25)
 
 
 @pytest.mark.short
