@@ -28,7 +28,7 @@ OPTED_IN_OF = {"apns": 9_000, "fcm": 9_000, "webpush": 1_600}
 DEAD_SHARE = 0.005
 SECONDS = 240.0
 REFUSED_SECONDS, RETRY_AFTER = 6, 9
-CALM_SECONDS, OUTAGE_SECONDS, SLICE_SECONDS = 20, 60, 5
+CALM_SECONDS, OUTAGE_SECONDS, SLICE_SECONDS = 40, 60, 5
 BACKLOG = {"everybody": 5, "web": 20}  # campaigns launched at once, so that no lane runs dry
 
 
@@ -87,10 +87,7 @@ def test_stalled_streams_cost_no_more_than_themselves(product: Product) -> None:
 
 @pytest.mark.parametrize("mode", ["error", "stall"])
 def test_one_provider_down_does_not_slow_the_others(product: Product, mode: str) -> None:
-    """Every lane has more to do than it can: a provider takes one second to answer, so the senders are full.
-
-    How two lanes share what they have varies, so it is their sum that counts.
-    """
+    """Every lane has more to do than it can: a provider takes one second to answer, so the senders are full."""
     product.set_faults(latency=1.0)
     ids = [product.launch() for _ in range(BACKLOG["everybody"])]
     ids += [product.launch(to={"all": True, "platforms": ["web"]}) for _ in range(BACKLOG["web"])]
@@ -101,10 +98,10 @@ def test_one_provider_down_does_not_slow_the_others(product: Product, mode: str)
     during = [_rates(product, SLICE_SECONDS) for _ in range(OUTAGE_SECONDS // SLICE_SECONDS)]
     product.set_faults()
     outcomes = _settled(product, ids)
-    kept = _others(during) / _others(before)
-    report(mode=mode, kept=round(kept, 3), before=before, during=during, outcomes=outcomes)
+    kept = {name: _mean(during, name) / _mean(before, name) for name in ("fcm", "webpush")}
+    report(mode=mode, kept=kept, before=before, during=during, outcomes=outcomes)
     assert outcomes["retired"] == 0
-    assert kept >= 0.9
+    assert min(kept.values()) >= 0.9
 
 
 def test_a_revoked_apns_key_is_replaced_by_a_new_one(product: Product, tmp_path: Path) -> None:
@@ -160,9 +157,8 @@ def _wait_until_arrived(product: Product, id: str, wanted: dict[str, int]) -> No
         time.sleep(0.2)
 
 
-def _others(slices: Sequence[dict[str, float]]) -> float:
-    """What FCM and Web Push took per second, on average."""
-    return sum(rates["fcm"] + rates["webpush"] for rates in slices) / len(slices)
+def _mean(slices: list[dict[str, float]], provider: str) -> float:
+    return sum(rates[provider] for rates in slices) / len(slices)
 
 
 def _rates(product: Product, seconds: float) -> dict[str, float]:
