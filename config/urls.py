@@ -12,6 +12,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from config import health
 from config.problems import Problem
 from devices import api as devices
+from devices import api_categories as categories
 from devices import api_import as imports
 from devices import api_subscribers as subscribers
 from notifications import api as notifications
@@ -46,9 +47,13 @@ API: list[URLPattern | URLResolver] = [
     path("devices/<uuid:public_id>", devices.OneDevice.as_view()),
     path("devices/import", imports.ImportDevices.as_view()),
     path("vapid-key", devices.VapidKey.as_view()),
-    path("categories", subscribers.Categories.as_view()),
+    path("caps", categories.OwnCaps.as_view()),
+    path("categories", categories.Categories.as_view()),
+    path("categories/<slug:slug>", categories.OneCategory.as_view()),
     path("subscribers", subscribers.Subscribers.as_view()),
     path("subscribers/import", imports.ImportSubscribers.as_view()),
+    path("subscribers/<external_id:external_id>/consent", subscribers.Consent.as_view()),
+    path("subscribers/<external_id:external_id>/preference-link", subscribers.PreferenceLink.as_view()),
     path("subscribers/<external_id:external_id>/preferences", subscribers.Preferences.as_view()),
     path("subscribers/<external_id:external_id>/explain/<uuid:id>", notifications.Explain.as_view()),
     path("subscribers/<external_id:external_id>", subscribers.OneSubscriber.as_view()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, ClassVar, cast
 
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from config import rest
 from config.openapi import documented
 from config.problems import Problem
-from devices import importing, importing_files
+from devices import consent, importing, importing_files
 from devices.importing import Line
 from devices.registrations import Registration
 from devices.shapes import ImportResult
@@ -36,7 +37,8 @@ class ImportSubscribers(rest.Endpoint):
     def post(self, request: HttpRequest) -> HttpResponse:
         stream, kind = upload(request, importing_files.NDJSON, importing_files.CSV)
         source: Any = importing_files.ndjson if kind == importing_files.NDJSON else importing_files.csv_people
-        return _imported(request, importing.subscribers, source(stream))
+        origin = consent.origin(request, consent.Source.IMPORT, rest.key(request).prefix)
+        return _imported(request, partial(importing.subscribers, origin=origin), source(stream))
 
 
 class ImportDevices(rest.Endpoint):

@@ -1,8 +1,8 @@
-"""Subscribers, their preferences, and the categories there are: for server keys."""
+"""Subscribers, what they say about being sent to, and the links by which they say it: for server keys."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
@@ -10,15 +10,16 @@ from config import rest
 from config.openapi import documented
 from config.problems import Problem
 from config.types import Slug
-from devices import selectors, services
-from devices.models import Category, Subscriber
+from devices import consent, selectors, services
+from devices.categories import Channel
+from devices.models import ConsentChange, Subscriber
 from devices.people import Person
-from devices.shapes import CategoryRow, Page, SubscriberRow
+from devices.shapes import ConsentRow, LinkRow, Page, SubscriberRow
 
 READ, WRITE = ("subscribers:read",), ("subscribers:write",)
 
-Channel = Literal["push"]
 Wishes = dict[Slug, bool | dict[Channel, bool | None] | None]
+Wanted = dict[Slug, dict[Channel, bool] | bool]  # by category; and `unsubscribed`
 
 
 class Subscribers(rest.Endpoint):
@@ -67,33 +68,66 @@ class OneSubscriber(rest.Endpoint):
 class Preferences(rest.Endpoint):
     scopes = {"GET": READ, "PUT": WRITE}
 
-    @documented("What may be sent to a subscriber", responses={200: dict[str, dict[Channel, bool]]})
+    @documented(
+        "What a subscriber wants, by category and channel; and whether they are unsubscribed from all marketing",
+        responses={200: Wanted},
+    )
     def get(self, request: HttpRequest, external_id: str) -> HttpResponse:
         rest.query(request)
-        return rest.answer(selectors.preferences(found(request, external_id)))
+        return rest.answer(_wanted(found(request, external_id)))
 
     @documented(
-        "Opt in and out by category, or by category and channel; null: the category's default",
+        "Opt in and out by category, or by category and channel; null: the category's default. "
+        "`unsubscribed`: from all marketing",
         request=Wishes,
-        responses={200: dict[str, dict[Channel, bool]]},
+        responses={200: Wanted},
     )
     def put(self, request: HttpRequest, external_id: str) -> HttpResponse:
-        wishes: dict[str, dict[str, bool | None]] = {
-            slug: {"push": wish.get("push")} if isinstance(wish, dict) else {"push": wish}
-            for slug, wish in rest.body(request, Wishes).items()
-            if wish != {}
-        }
-        return rest.answer(services.set_preferences(found(request, external_id), wishes))
+        wishes = rest.body(request, Wishes)
+        origin = consent.origin(request, consent.Source.API, rest.key(request).prefix)
+        services.set_preferences(found(request, external_id), wishes, origin=origin)
+        return rest.answer(_wanted(found(request, external_id)))
 
 
-class Categories(rest.Endpoint):
-    scopes = {"GET": ("subscribers:read", "notifications:read")}
+def _wanted(subscriber: Subscriber) -> dict[str, Any]:
+    is_unsubscribed = subscriber.unsubscribed_at is not None
+    return {**selectors.preferences(subscriber), consent.UNSUBSCRIBED: is_unsubscribed}
 
-    @documented("List categories", responses={200: dict[Literal["results"], list[CategoryRow]]})
-    def get(self, request: HttpRequest) -> HttpResponse:
+
+class Consent(rest.Endpoint):
+    scopes = {"GET": READ}
+
+    @documented(
+        "Every word on being sent to: who said it, when, from where",
+        responses={200: Page[ConsentRow]},
+        query=("cursor", "limit"),
+    )
+    def get(self, request: HttpRequest, external_id: str) -> HttpResponse:
+        rows = selectors.consent(found(request, external_id))
+        return rest.page(request, rows, represented=lambda found: [_consent(change) for change in found])
+
+
+def _consent(change: ConsentChange) -> dict[str, Any]:
+    return {
+        "at": change.at,
+        "category": change.category.slug if change.category else None,
+        "channel": change.channel or None,
+        "allowed": change.is_allowed,
+        "source": change.source,
+        "actor": change.actor,
+        "address": change.address,
+    }
+
+
+class PreferenceLink(rest.Endpoint):
+    scopes = {"GET": WRITE}  # whoever has the link may change what is chosen
+
+    @documented("The address of a subscriber's own preference centre", responses={200: LinkRow})
+    def get(self, request: HttpRequest, external_id: str) -> HttpResponse:
         rest.query(request)
-        categories = selectors.categories(rest.key(request).application_id)
-        return rest.answer({"results": [_category(category) for category in categories], "next": None})
+        url = services.preference_link(found(request, external_id))
+        answer = {"url": url, "unsubscribe_url": f"{url}/unsubscribe"}
+        return rest.answer(answer, headers={"Cache-Control": "no-store"})
 
 
 def found(request: HttpRequest, external_id: str) -> Subscriber:
@@ -112,10 +146,8 @@ def shown(subscriber: Subscriber) -> dict[str, Any]:
         "country": subscriber.country or None,
         "email": subscriber.email or None,
         "phone": subscriber.phone or None,
+        "quiet_hours": subscriber.quiet_hours.windows if subscriber.quiet_hours else None,
+        "unsubscribed_at": subscriber.unsubscribed_at,
         "created_at": subscriber.created_at,
         "updated_at": subscriber.updated_at,
     }
-
-
-def _category(category: Category) -> dict[str, str]:
-    return {"slug": category.slug, "name": category.name, "kind": category.kind, "default": category.default}

@@ -16,9 +16,9 @@ from django.db import IntegrityError, OperationalError, transaction
 from config import json, problems
 from config.problems import InvalidField, Problem
 from config.types import ExternalId, Slug
-from devices import importing_rows, registrations, selectors
+from devices import consent, importing_rows, registrations, selectors
+from devices.consent import Origin
 from devices.importing_rows import DeviceRow
-from devices.models import Category
 from devices.people import Person
 from devices.registrations import Registration
 
@@ -28,6 +28,8 @@ SMALL_LINE = 500  # what a line of a table, decoded already, is taken for
 ERRORS_LISTED = 100
 ATTEMPTS = 5
 
+BY_COMMAND = Origin(consent.Source.IMPORT, "import_subscribers")
+
 T = TypeVar("T")
 Source = Iterable[tuple[int, Any]]  # (line number, bytes of JSON | the JSON value itself | InvalidField)
 
@@ -36,7 +38,7 @@ class Line(Person, forbid_unknown_fields=True, kw_only=True):
     """One person, as an NDJSON line."""
 
     external_id: ExternalId
-    preferences: dict[Slug, bool] = {}
+    preferences: dict[Slug, bool] = {}  # by category; and `unsubscribed`, from all marketing
     devices: Annotated[list[Registration], msgspec.Meta(max_length=100)] = []
 
 
@@ -74,31 +76,33 @@ class Chunk:
     """Good lines, keyed so that of several about the same thing the last one holds."""
 
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
-    preferences: dict[tuple[str, int], bool] = field(default_factory=dict)
+    words: dict[tuple[str, int, str], bool | None] = field(default_factory=dict)
+    unsubscribed: dict[str, bool] = field(default_factory=dict)
     devices: importing_rows.DeviceRows = field(default_factory=importing_rows.DeviceRows)
 
 
-def subscribers(source: Source, *, application_id: int, vapid_key: str = "") -> Imported:
+def subscribers(
+    source: Source, *, application_id: int, vapid_key: str = "", origin: Origin = BY_COMMAND
+) -> Imported:
     """Import people with their preferences and devices."""
     categories = {category.slug: category for category in selectors.categories(application_id)}
 
     def add(chunk: Chunk, line: Line) -> None:
-        wishes = {
-            _category_id(categories, slug, is_allowed): is_allowed
-            for slug, is_allowed in line.preferences.items()
-        }
+        said = consent.understood(categories, line.preferences, at="/preferences")
         rows = [_device_row(device, vapid_key, f"/devices/{at}") for at, device in enumerate(line.devices)]
         for at, device in enumerate(line.devices):
             if device.subscriber is not msgspec.UNSET:
                 raise InvalidField(f"/devices/{at}/subscriber", "the line itself says whose device it is")
         chunk.people.setdefault(line.external_id, {"external_id": line.external_id}).update(line.given())
-        for category_id, is_allowed in wishes.items():
-            chunk.preferences[line.external_id, category_id] = is_allowed
+        for about, is_allowed in said.by_channel.items():
+            chunk.words[line.external_id, *about] = is_allowed
+        if said.unsubscribed is not None:
+            chunk.unsubscribed[line.external_id] = said.unsubscribed
         for row in rows:
             row.subscriber = line.external_id
             chunk.devices.add(row)
 
-    return _imported(source, Line, add, application_id)
+    return _imported(source, Line, add, application_id, origin)
 
 
 def devices(source: Source, *, application_id: int, vapid_key: str = "") -> Imported:
@@ -112,11 +116,11 @@ def devices(source: Source, *, application_id: int, vapid_key: str = "") -> Impo
         row.keeps_subscriber = line.subscriber is msgspec.UNSET
         chunk.devices.add(row)
 
-    return _imported(source, Registration, add, application_id)
+    return _imported(source, Registration, add, application_id, BY_COMMAND)
 
 
 def _imported(
-    source: Source, shape: type[T], add: Callable[[Chunk, T], None], application_id: int
+    source: Source, shape: type[T], add: Callable[[Chunk, T], None], application_id: int, origin: Origin
 ) -> Imported:
     imported = Imported()
     for lines in _chunks(source):
@@ -127,7 +131,7 @@ def _imported(
                 add(chunk, _read(value, shape))
             except (Problem, InvalidField) as error:
                 _report(imported, number, error)
-        _store(chunk, application_id, imported)
+        _store(chunk, application_id, imported, origin)
     return imported
 
 
@@ -158,15 +162,6 @@ def _report(imported: Imported, number: int, error: Exception) -> None:
     imported.refuse(number, first["pointer"], first["detail"])
 
 
-def _category_id(categories: dict[str, Category], slug: str, is_allowed: bool) -> int:
-    category = categories.get(slug)
-    if category is None:
-        raise InvalidField(f"/preferences/{slug}", "there is no such category")
-    if not is_allowed and category.default == Category.Default.FORCED:
-        raise InvalidField(f"/preferences/{slug}", "this category is always on")
-    return category.pk
-
-
 def _device_row(registration: Registration, vapid_key: str, at: str) -> DeviceRow:
     try:
         address = registrations.address(registration)
@@ -181,15 +176,17 @@ def _device_row(registration: Registration, vapid_key: str, at: str) -> DeviceRo
     )
 
 
-def _store(chunk: Chunk, application_id: int, imported: Imported) -> None:
+def _store(chunk: Chunk, application_id: int, imported: Imported, origin: Origin) -> None:
     """All of a chunk or nothing of it; once more if a device registered itself in between."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
                 ids, created = importing_rows.people(application_id, list(chunk.people.values()))
-                importing_rows.preferences(
-                    (ids[external_id], category_id, is_allowed)
-                    for (external_id, category_id), is_allowed in chunk.preferences.items()
+                consent.write(
+                    application_id,
+                    {(ids[name], *about): is_allowed for (name, *about), is_allowed in chunk.words.items()},
+                    {ids[name]: is_off for name, is_off in chunk.unsubscribed.items()},
+                    origin=origin,
                 )
                 devices_created, devices_updated = importing_rows.devices(
                     application_id, chunk.devices.rows(), ids

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from django.db import connection
 
+from devices import quiet_rows
 from devices.registering import REPLACED
 from devices.registrations import Address
 
 # --- People -----------------------------------------------------------------------------------
 
 _PERSON = """jsonb_to_recordset(%(rows)s::jsonb) AS g (external_id text, attributes jsonb, locale text,
-    time_zone text, country text, email text, phone text)"""
+    time_zone text, country text, email text, phone text, says_quiet_hours boolean, quiet_hours_id bigint)"""
 _TEXTS = ("locale", "time_zone", "country", "email", "phone")
 
 # Sorted, so that two imports of the same people wait for each other instead of deadlocking.
 INSERT_PEOPLE = f"""
     INSERT INTO devices_subscriber (application_id, external_id, attributes, locale, time_zone, country, email,
-        phone, created_at, updated_at)
+        phone, quiet_hours_id, created_at, updated_at)
     SELECT %(application)s, external_id, coalesce(attributes, '{{}}'),
-        {", ".join(f"coalesce({name}, '')" for name in _TEXTS)}, now(), now()
+        {", ".join(f"coalesce({name}, '')" for name in _TEXTS)}, quiet_hours_id, now(), now()
     FROM {_PERSON} ORDER BY external_id
     ON CONFLICT (application_id, external_id) DO NOTHING
 """
+_OLD_PERSON = f"s.attributes, s.quiet_hours_id, {', '.join(f's.{name}' for name in _TEXTS)}"
+_NEW_PERSON = f"""
+    coalesce(g.attributes, s.attributes),
+    CASE WHEN g.says_quiet_hours THEN g.quiet_hours_id ELSE s.quiet_hours_id END,
+    {", ".join(f"coalesce(g.{name}, s.{name})" for name in _TEXTS)}
+"""
 UPDATE_PEOPLE = f"""
-    UPDATE devices_subscriber s SET updated_at = now(), attributes = coalesce(g.attributes, s.attributes),
-        {", ".join(f"{name} = coalesce(g.{name}, s.{name})" for name in _TEXTS)}
+    UPDATE devices_subscriber s SET updated_at = now(), ({_OLD_PERSON.replace("s.", "")}) = ROW ({_NEW_PERSON})
     FROM {_PERSON}
-    WHERE s.application_id = %(application)s AND s.external_id = g.external_id AND (
-        (s.attributes, {", ".join(f"s.{name}" for name in _TEXTS)}) IS DISTINCT FROM (
-            coalesce(g.attributes, s.attributes), {", ".join(f"coalesce(g.{name}, s.{name})" for name in _TEXTS)}
-        )
-    )
+    WHERE s.application_id = %(application)s AND s.external_id = g.external_id
+        AND ({_OLD_PERSON}) IS DISTINCT FROM ({_NEW_PERSON})
 """
 IDS = """
     SELECT external_id, id FROM devices_subscriber
@@ -47,6 +49,7 @@ def people(application_id: int, rows: list[dict[str, Any]]) -> tuple[dict[str, i
     """Create or update people (a column absent from a row stays as it is); their ids, and how many are new."""
     if not rows:
         return {}, 0
+    rows = _with_quiet_hours(application_id, rows)
     parameters: dict[str, Any] = {"application": application_id, "rows": _json(rows)}
     with connection.cursor() as cursor:
         cursor.execute(INSERT_PEOPLE, parameters)
@@ -57,22 +60,20 @@ def people(application_id: int, rows: list[dict[str, Any]]) -> tuple[dict[str, i
         return dict(cursor.fetchall()), created
 
 
-PREFERENCES = """
-    INSERT INTO devices_preference AS p (subscriber_id, category_id, channel, is_allowed, updated_at)
-    SELECT subscriber_id, category_id, 'push', is_allowed, now()
-    FROM unnest(%s::bigint[], %s::bigint[], %s::boolean[]) AS g (subscriber_id, category_id, is_allowed)
-    ORDER BY subscriber_id, category_id
-    ON CONFLICT (subscriber_id, category_id, channel) DO UPDATE
-        SET is_allowed = excluded.is_allowed, updated_at = excluded.updated_at
-        WHERE p.is_allowed <> excluded.is_allowed
-"""
-
-
-def preferences(rows: Iterable[tuple[int, int, bool]]) -> None:
-    """(subscriber, category, allowed) for push."""
-    if columns := [list(column) for column in zip(*rows, strict=True)]:
-        with connection.cursor() as cursor:
-            cursor.execute(PREFERENCES, columns)
+def _with_quiet_hours(application_id: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, with the id of the windows in place of the windows."""
+    said = {
+        orjson.dumps(row["quiet_hours"]): row["quiet_hours"]
+        for row in rows
+        if row.get("quiet_hours") is not None
+    }
+    ids = dict(zip(said, quiet_rows.ids(application_id, list(said.values())), strict=True))
+    return [
+        {**row, "says_quiet_hours": True, "quiet_hours_id": ids.get(orjson.dumps(row["quiet_hours"]))}
+        if "quiet_hours" in row
+        else row
+        for row in rows
+    ]
 
 
 # --- Devices ----------------------------------------------------------------------------------

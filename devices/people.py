@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import orjson
 
+from config.problems import Problem
 from config.types import END, Locale, TimeZone
+from devices import quiet
 
 ATTRIBUTE_BYTES = 16_384
 ATTRIBUTE_DEPTH = 5
@@ -52,6 +54,37 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
 
+class Windows(list[dict[str, Any]]):
+    """Of a person's `quiet_hours`, in their normal form; decoded by `config.json`."""
+
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "type": "array",
+        "maxItems": quiet.MOST_WINDOWS,
+        "description": "When they are left alone, in their own time zone. Monday is 1; a window that does not end "
+        "after its start ends on the following day. Empty: never.",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["start", "end"],
+            "properties": {
+                "days": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 7}},
+                "start": {"type": "string"},
+                "end": {"type": "string"},
+            },
+        },
+        "examples": [[{"days": [1, 2, 3, 4, 5], "start": "22:00", "end": "08:00"}]],
+    }
+
+    @classmethod
+    def checked(cls, value: Any) -> Windows:
+        try:
+            return cls(quiet.check(value))
+        except ValueError as error:
+            pointer, _, words = str(error).partition(": ")
+            # msgspec would wrap a ValueError and know of the list only, not of the spot within.
+            raise Problem.of_field(f"/quiet_hours{pointer}", words) from error
+
+
 Country = Annotated[
     str, msgspec.Meta(pattern=rf"^[A-Z]{{2}}{END}", description="ISO 3166-1 alpha-2", examples=["DE"])
 ]
@@ -75,12 +108,16 @@ class Person(msgspec.Struct, forbid_unknown_fields=True):
     country: Country | msgspec.UnsetType | None = msgspec.UNSET
     email: Email | msgspec.UnsetType | None = msgspec.UNSET
     phone: Phone | msgspec.UnsetType | None = msgspec.UNSET
+    quiet_hours: Windows | msgspec.UnsetType | None = msgspec.UNSET  # null: the application's
 
     def given(self) -> dict[str, Any]:
-        """Column → new value, of what was given."""
+        """Column → new value, of what was given; `quiet_hours` is still to become a row's id."""
         values = {name: getattr(self, name) for name in Person.__struct_fields__}
         return {
-            name: value if value is not None else ({} if name == "attributes" else "")
+            name: CLEARED.get(name, "") if value is None else value
             for name, value in values.items()
             if value is not msgspec.UNSET
         }
+
+
+CLEARED: dict[str, Any] = {"attributes": {}, "quiet_hours": None}  # all others: ""

@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 from django.db import connection, transaction
-from django.utils import timezone
 
 from config.problems import InvalidField
-from devices import people, selectors
-from devices.models import Category, Device, Preference, Subscriber
+from devices import consent, links, people, quiet_rows, selectors
+from devices.categories import USUAL
+from devices.consent import Origin, Wish
+from devices.models import Category, Device, Subscriber
 from devices.people import Person
 from devices.registering import change, register, unregister
 from tenants.models import Application
@@ -21,23 +22,12 @@ __all__ = [
     "create_standard_categories",
     "erase",
     "merge",
+    "preference_link",
     "register",
     "save_subscriber",
     "set_preferences",
     "unregister",
 ]
-
-STANDARD_CATEGORIES = (
-    ("marketing", "Marketing", Category.Kind.MARKETING, Category.Default.OFF, Category.CrashRule.LEAVE),
-    (
-        "transactional",
-        "Transactional",
-        Category.Kind.TRANSACTIONAL,
-        Category.Default.ON,
-        Category.CrashRule.RESEND,
-    ),
-    ("critical", "Critical", Category.Kind.CRITICAL, Category.Default.FORCED, Category.CrashRule.RESEND),
-)
 
 # What the apps above do when a person is erased, in that transaction: given the subscriber.
 WHEN_ERASED: list[Callable[[Subscriber], None]] = []
@@ -46,18 +36,8 @@ WHEN_ERASED: list[Callable[[Subscriber], None]] = []
 def create_standard_categories(application: Application) -> None:
     """Every application starts with one category of each kind; marketing only to those who opted in."""
     Category.objects.bulk_create(
-        Category(
-            application=application,
-            slug=slug,
-            name=name,
-            kind=kind,
-            default=default,
-            crash_rule=crash_rule,
-            quiet_rule=Category.QuietRule.HOLD
-            if kind == Category.Kind.MARKETING
-            else Category.QuietRule.IGNORE,
-        )
-        for slug, name, kind, default, crash_rule in STANDARD_CATEGORIES
+        Category(application=application, slug=kind.value, name=kind.label, kind=kind, **USUAL[kind])
+        for kind in Category.Kind
     )
 
 
@@ -66,7 +46,7 @@ def create_standard_categories(application: Application) -> None:
 
 def save_subscriber(application_id: int, external_id: str, person: Person) -> tuple[Subscriber, bool]:
     """Create the subscriber, or replace what is given; and whether it is new."""
-    given = person.given()
+    given = _given(application_id, person)
     columns = {
         "attributes": {},
         "locale": "",
@@ -74,6 +54,7 @@ def save_subscriber(application_id: int, external_id: str, person: Person) -> tu
         "country": "",
         "email": "",
         "phone": "",
+        "quiet_hours_id": None,
         **given,
     }
     columns["attributes"] = orjson.dumps(columns["attributes"]).decode()
@@ -91,15 +72,26 @@ def save_subscriber(application_id: int, external_id: str, person: Person) -> tu
             [application_id, external_id, *columns.values()],
         )
         id, is_new = cursor.fetchone()
-    return Subscriber.objects.get(application_id=application_id, id=id), is_new
+    return selectors.subscribers(application_id).get(id=id), is_new
+
+
+def _given(application_id: int, person: Person) -> dict[str, Any]:
+    """Column → new value, of what was given."""
+    given = person.given()
+    if "quiet_hours" in given:
+        windows = given.pop("quiet_hours")
+        given["quiet_hours_id"] = None if windows is None else quiet_rows.ids(application_id, [windows])[0]
+    return given
 
 
 def merge(subscriber: Subscriber, person: Person) -> Subscriber:
     """Change what is given. Attributes are merged, a null removes one (RFC 7396, for the first level)."""
-    given = person.given()
+    given = _given(subscriber.application_id, person)
     with transaction.atomic():
-        subscriber = Subscriber.objects.select_for_update().get(
-            application_id=subscriber.application_id, id=subscriber.id
+        subscriber = (
+            selectors.subscribers(subscriber.application_id)
+            .select_for_update(of=("self",))
+            .get(id=subscriber.pk)
         )
         for name, value in given.items():
             setattr(
@@ -119,7 +111,7 @@ def _merged(attributes: dict[str, Any], changes: dict[str, Any]) -> dict[str, An
 
 
 def erase(subscriber: Subscriber) -> None:
-    """The person, their devices and preferences are gone; of what was sent to them, counts remain (R75)."""
+    """The person, their devices, preferences and consent log are gone; of what they were sent, counts remain (R75)."""
     with transaction.atomic():
         for step in WHEN_ERASED:
             step(subscriber)
@@ -130,44 +122,19 @@ def erase(subscriber: Subscriber) -> None:
 # --- Preferences ------------------------------------------------------------------------------
 
 
-def set_preferences(
-    subscriber: Subscriber, wishes: Mapping[str, Mapping[str, bool | None]]
-) -> dict[str, dict[str, bool]]:
-    """Category → channel → allowed; None takes the word back, so that the category's default holds again.
-
-    Raises InvalidField for an unknown category and for a no to one that is always on.
-    """
+def set_preferences(subscriber: Subscriber, wishes: Mapping[str, Wish], *, origin: Origin) -> None:
+    """By category, as a whole or by channel; None takes the word back, so that the category's default holds again.
+    And `unsubscribed`: from all marketing. All of it, or nothing and InvalidField (consent.understood)."""
     categories = {category.slug: category for category in selectors.categories(subscriber.application_id)}
-    kept: list[Preference] = []
-    dropped: list[tuple[int, str]] = []
-    for slug, channels in wishes.items():
-        category = categories.get(slug)
-        if category is None:
-            raise InvalidField(f"/{slug}", "there is no such category")
-        for channel, is_allowed in channels.items():
-            if is_allowed is False and category.default == Category.Default.FORCED:
-                raise InvalidField(f"/{slug}/{channel}", "this category is always on")
-            if is_allowed is None:
-                dropped.append((category.id, channel))
-            else:
-                kept.append(_preference(subscriber, category, channel, is_allowed))
-    with transaction.atomic():
-        for category_id, channel in dropped:
-            subscriber.preferences.filter(category_id=category_id, channel=channel).delete()
-        Preference.objects.bulk_create(
-            kept,
-            update_conflicts=True,
-            unique_fields=["subscriber", "category", "channel"],
-            update_fields=["is_allowed", "updated_at"],
-        )
-    return selectors.preferences(subscriber)
-
-
-def _preference(subscriber: Subscriber, category: Category, channel: str, is_allowed: bool) -> Preference:
-    return Preference(
-        subscriber=subscriber,
-        category=category,
-        channel=channel,
-        is_allowed=is_allowed,
-        updated_at=timezone.now(),
+    said = consent.understood(categories, wishes)
+    consent.write(
+        subscriber.application_id,
+        {(subscriber.pk, *about): is_allowed for about, is_allowed in said.by_channel.items()},
+        {} if said.unsubscribed is None else {subscriber.pk: said.unsubscribed},
+        origin=origin,
     )
+
+
+def preference_link(subscriber: Subscriber) -> str:
+    """The address of this person's preference centre. With `/unsubscribe` after it: RFC 8058's one click."""
+    return links.url(subscriber)

@@ -35,6 +35,12 @@ class DeviceRow(msgspec.Struct):
     subscriber: str | msgspec.UnsetType | None = msgspec.UNSET  # with a server key
 
 
+class WindowRow(msgspec.Struct):
+    days: list[int]  # Monday is 1
+    start: str
+    end: str
+
+
 class SubscriberRow(msgspec.Struct):
     external_id: str
     attributes: dict[str, Any]
@@ -43,8 +49,35 @@ class SubscriberRow(msgspec.Struct):
     country: str | None
     email: str | None
     phone: str | None
+    quiet_hours: list[WindowRow] | None  # null: the application's
+    unsubscribed_at: datetime | None  # from all marketing
     created_at: datetime
     updated_at: datetime
+
+
+class ConsentRow(msgspec.Struct):
+    at: datetime
+    category: str | None  # null: all marketing
+    channel: str | None
+    allowed: bool | None  # null: the word was taken back
+    source: str
+    actor: str
+    address: str | None
+
+
+class LinkRow(msgspec.Struct):
+    url: str
+    unsubscribe_url: str  # for `List-Unsubscribe`, with RFC 8058's one click
+
+
+class CapRow(msgspec.Struct):
+    most: int
+    period: str
+    channel: str | None
+
+
+class OwnCapRow(CapRow):
+    kind: str | None
 
 
 class CategoryRow(msgspec.Struct):
@@ -52,6 +85,11 @@ class CategoryRow(msgspec.Struct):
     name: str
     kind: str
     default: str
+    crash_rule: str
+    quiet_rule: str
+    channels: list[str]
+    ttl_seconds: int | None
+    caps: list[CapRow]
 
 
 class LineError(msgspec.Struct):

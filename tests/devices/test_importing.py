@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from devices import selectors
-from devices.models import Device, Preference, Subscriber
+from devices.models import Device, Preference, QuietHours, Subscriber
 from tests.conftest import Tenant, apns_token
 
 BOUNDARY = "carillon"
@@ -93,6 +93,7 @@ def _everything(tenant: Tenant) -> list[Any]:
         (person("x", attributes={"a": "b" * 20_000}), "attributes", "limit"),
         (person("x", preferences={"nope": True}), "preferences.nope", "no such category"),
         (person("x", preferences={"critical": False}), "preferences.critical", "always on"),
+        (person("x", quiet_hours=[{"start": "22:00"}]), "quiet_hours.0.end", "time of day"),
         (person("x", devices=[ios("zz")]), "devices.0.token", "APNs"),
         (person("x", devices=[ios(apns_token(), subscriber="y")]), "devices.0.subscriber", "line itself"),
         ('{"external_id": "x", "attributes": ' + "[" * 5000 + "]" * 5000 + "}", "", "nested"),
@@ -132,6 +133,17 @@ def test_a_person_listed_twice_is_one_person_with_both_devices(shop: Tenant) -> 
     assert answer["subscribers"] == {"created": 1, "updated": 0}
     ada = Subscriber.objects.get(external_id="ada")
     assert (ada.locale, ada.devices.count()) == ("de", 2)
+
+
+def test_quiet_hours_are_set_kept_changed_and_cleared(shop: Tenant) -> None:
+    nights = [{"days": [1, 7], "start": "22:00", "end": "08:00"}]
+    upload(shop, [person("ada", quiet_hours=nights), person("bob", quiet_hours=nights), person("cy")])
+    assert QuietHours.objects.count() == 1
+    upload(shop, [person("ada", locale="de"), person("bob", quiet_hours=None), person("cy", quiet_hours=[])])
+    people = {
+        row["external_id"]: row["quiet_hours"] for row in shop.server.get("subscribers").json()["results"]
+    }
+    assert people == {"ada": nights, "bob": None, "cy": []}
 
 
 def test_a_listed_token_moves_to_its_new_person(shop: Tenant, make_device: Callable[..., Device]) -> None:

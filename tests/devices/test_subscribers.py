@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devices.models import Device, Preference, Subscriber
+from devices.models import Device, Preference, QuietHours, Subscriber
 from tests.conftest import Api, Tenant
 
 
@@ -63,6 +63,11 @@ def test_ids_that_cannot_be(shop: Tenant) -> None:
         ({"phone": "030 123"}, "/phone"),
         ({"time_zone": "Europe/Atlantis"}, "/time_zone"),
         ({"external_id": "bob"}, "/external_id"),
+        ({"unsubscribed_at": None}, "/unsubscribed_at"),
+        ({"quiet_hours": "22-8"}, "/quiet_hours"),
+        ({"quiet_hours": [{"start": "22:00", "end": "8"}]}, "/quiet_hours/0/end"),
+        ({"quiet_hours": [{"days": [8], "start": "22:00", "end": "08:00"}]}, "/quiet_hours/0/days"),
+        ({"quiet_hours": [{"start": "00:00", "end": "00:00"}]}, "/quiet_hours"),
     ],
 )
 def test_bad_input_is_named(shop: Tenant, body: dict[str, Any], pointer: str) -> None:
@@ -98,11 +103,17 @@ def test_preferences(shop: Tenant) -> None:
     shop.server.put("subscribers/ada", {})
     path = "subscribers/ada/preferences"
     off, on = {"push": False}, {"push": True}
-    assert shop.server.get(path).json() == {"critical": on, "marketing": off, "transactional": on}
+    assert shop.server.get(path).json() == {
+        "critical": on,
+        "marketing": off,
+        "transactional": on,
+        "unsubscribed": False,
+    }
     assert shop.server.put(path, {"marketing": {"push": True}, "transactional": False}).json() == {
         "critical": on,
         "marketing": on,
         "transactional": off,
+        "unsubscribed": False,
     }
     # Null takes the word back; what a GET gave can be PUT.
     assert shop.server.put(path, {"marketing": None}).json()["marketing"] == off
@@ -112,7 +123,10 @@ def test_preferences(shop: Tenant) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"critical": False}, "/critical/push"),
+        ({"critical": False}, "/critical"),
+        ({"critical": {"push": False}}, "/critical/push"),
+        ({"marketing": True, "unsubscribed": None}, "/unsubscribed"),
+        ({"unsubscribed": {"push": True}}, "/unsubscribed"),
         ({"nope": True}, "/nope"),
         ({"marketing": True, "nope": True}, "/nope"),
         ({"marketing": "yes"}, "/"),
@@ -125,6 +139,27 @@ def test_preferences_that_are_refused(shop: Tenant, body: dict[str, Any], pointe
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == pointer
     assert not Preference.objects.exists()
+
+
+NIGHTS = [{"days": [7, 1, 1], "start": "22:00", "end": "08:00"}]
+IN_ORDER = [{"days": [1, 7], "start": "22:00", "end": "08:00"}]
+
+
+def test_quiet_hours_of_ones_own(shop: Tenant) -> None:
+    assert shop.server.put("subscribers/ada", {"quiet_hours": NIGHTS}).json()["quiet_hours"] == IN_ORDER
+    assert shop.server.patch("subscribers/ada", {"country": "DE"}).json()["quiet_hours"] == IN_ORDER
+    assert shop.server.patch("subscribers/ada", {"quiet_hours": []}).json()["quiet_hours"] == []
+    assert shop.server.get("subscribers/ada").json()["quiet_hours"] == []
+    assert shop.server.put("subscribers/ada", {"quiet_hours": None}).json()["quiet_hours"] is None
+
+
+def test_the_same_quiet_hours_are_one_row(shop: Tenant, rival: Tenant) -> None:
+    for name in ("ada", "bob"):
+        shop.server.put(f"subscribers/{name}", {"quiet_hours": NIGHTS})
+        shop.server.patch(f"subscribers/{name}", {"quiet_hours": IN_ORDER})
+    rival.server.put("subscribers/ada", {"quiet_hours": NIGHTS})
+    assert QuietHours.objects.filter(application=shop.application).count() == 1
+    assert QuietHours.objects.count() == 2
 
 
 def test_erasure_takes_the_person_and_their_devices(shop: Tenant, make_device: Callable[..., Device]) -> None:
@@ -159,15 +194,6 @@ def test_who_may_call(shop: Tenant, stranger: Api) -> None:
         assert shop.client.get(path).status_code == 403
     assert shop.client.put("subscribers/ada", {}).status_code == 403
     assert not Subscriber.objects.exists()
-
-
-def test_categories(shop: Tenant) -> None:
-    rows = shop.server.get("categories").json()["results"]
-    assert [(row["slug"], row["default"]) for row in rows] == [
-        ("critical", "forced"),
-        ("marketing", "off"),
-        ("transactional", "on"),
-    ]
 
 
 @pytest.mark.parametrize(
