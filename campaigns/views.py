@@ -16,7 +16,7 @@ from django.utils.timesince import timeuntil
 from campaigns import forms, selectors, services
 from campaigns.models import Campaign
 from notifications import reasons, sizes
-from notifications.pipeline.accept import DEFAULT_TTL
+from notifications.pipeline.timing import LIFETIME as DEFAULT_TTL
 from notifications.providers.base import PayloadTooLarge
 from notifications.reach import Reach
 from notifications.services import IdempotencyConflict

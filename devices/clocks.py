@@ -21,11 +21,12 @@ class Clock(StrEnum):
 @lru_cache(maxsize=1024)
 def zone(name: str | None) -> ZoneInfo | None:
     """The zone, or None if there is none of that name."""
-    return ZoneInfo(name) if name and name in _names() else None
+    return ZoneInfo(name) if name and name in names() else None
 
 
 @lru_cache(maxsize=1)
-def _names() -> frozenset[str]:
+def names() -> frozenset[str]:
+    """All there are."""
     return frozenset(available_timezones())
 
 

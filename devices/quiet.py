@@ -44,13 +44,30 @@ def check(windows: Any) -> list[dict[str, Any]]:
 
 def ends(windows: Sequence[Mapping[str, Any]], zone: ZoneInfo, at: datetime) -> datetime | None:
     """The first instant from `at` on that is not within the windows; None if `at` already is not."""
-    merged = spans(tuple(map(_key, windows)))
+    return _left(spans(tuple(map(_key, windows))), zone, at)
+
+
+def opens(windows: Sequence[Mapping[str, Any]], zone: ZoneInfo, at: datetime) -> datetime | None:
+    """The first instant from `at` on that is within the windows; None if `at` already is."""
+    return _left(_outside(spans(tuple(map(_key, windows)))), zone, at)
+
+
+def _left(spans: Spans, zone: ZoneInfo, at: datetime) -> datetime | None:
     moment = at
-    while (left := _minutes_left(merged, moment.astimezone(zone))) is not None:
+    while (left := _minutes_left(spans, moment.astimezone(zone))) is not None:
         local = moment.astimezone(zone).replace(tzinfo=None, fold=0)
         end = local.replace(second=0, microsecond=0) + timedelta(minutes=left)
         moment = clocks.instant(end, zone, not_before=moment)
     return None if moment is at else moment
+
+
+@lru_cache(maxsize=4096)
+def _outside(spans: Spans) -> Spans:
+    """The rest of the week."""
+    if not spans or spans[0][1] - spans[0][0] >= WEEK:
+        return ()
+    nexts = [*(start for start, _ in spans[1:]), spans[0][0] + WEEK]
+    return tuple((end, start) for (_, end), start in zip(spans, nexts, strict=True))
 
 
 @lru_cache(maxsize=4096)

@@ -84,12 +84,12 @@ def finish() -> None:
 def settle_cancelled() -> None:
     """Retries that came back after their notification was cancelled."""
     cancelled = Notification.objects.raw(
-        "SELECT n.id FROM notifications_notification n WHERE n.status = 'cancelled'"
+        "SELECT n.id, n.category_id FROM notifications_notification n WHERE n.status = 'cancelled'"
         " AND n.finished_at > now() - interval '30 days' AND EXISTS ("
         "SELECT FROM notifications_batch b WHERE b.notification_id = n.id AND b.status <> 'sending')"
     )
     for notification in cancelled:
-        cancel.open_batches(notification.id)
+        cancel.open_batches(notification)
 
 
 def reap_dead() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 
 from notifications import lanes
-from notifications.pipeline import fan_out, policy
+from notifications.pipeline import audience as audiences
+from notifications.pipeline import policy
 from tenants import selectors as tenants
 
 # An exact count of 1 M devices takes 0.7 s on one backend. What takes longer than this is estimated from a sample.
@@ -50,10 +51,13 @@ def of(audience: Mapping[str, Any], *, application_id: int, category_id: int) ->
 
 
 def _source(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dict[str, Any]]:
-    for kind, listed in (("subscribers", fan_out.LISTED_SUBSCRIBERS), ("devices", fan_out.LISTED_DEVICES)):
+    for kind, listed in (
+        ("subscribers", audiences.LISTED_SUBSCRIBERS),
+        ("devices", audiences.LISTED_DEVICES),
+    ):
         if kind in audience:
-            return listed, {**fan_out.listing([(None, address) for address in audience[kind]])}
-    source, filters = fan_out.in_shard(audience, sample=sample)
+            return listed, {**audiences.listing([(None, address) for address in audience[kind]])}
+    source, filters = audiences.in_shard(audience, sample=sample)
     return source, {**filters, "notification": None, "lower": 0, "upper": 2**63 - 1}
 
 

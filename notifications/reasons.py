@@ -32,6 +32,43 @@ CATALOGUE: Mapping[str, Words] = {
         "Ask for consent inside the app, or choose a category that is on by default.",
     ),
     "opted_out": Words("Opted out", "They switched this category off.", "Nothing: respect it."),
+    "unsubscribed": Words(
+        "Unsubscribed from marketing", "They want no marketing at all.", "Nothing: respect it."
+    ),
+    "channel_not_allowed": Words(
+        "Channel not allowed",
+        "This category may not be sent by push.",
+        "Allow push for the category, or choose another one.",
+    ),
+    "quiet_hours": Words(
+        "Quiet hours",
+        "It was night or quiet for them, and this category is not sent then.",
+        "Send earlier, or let the category wait for the end of quiet hours.",
+    ),
+    "quiet_hours_inbox_only": Words(
+        "Quiet hours: inbox only",
+        "It was night or quiet for them, and this category then goes to the inbox only.",
+    ),
+    "held_past_deadline": Words(
+        "Too late after quiet hours",
+        "Quiet hours or the send window would have held it beyond its deadline or lifetime.",
+        "Send earlier, or give it a longer lifetime.",
+    ),
+    "local_time_past_deadline": Words(
+        "Local time after the deadline",
+        "Where they live, the time it was meant for comes after its deadline.",
+        "Choose an earlier time or a later deadline.",
+    ),
+    "never_in_send_window": Words(
+        "No time left",
+        "Their quiet hours and the send window leave no time at all.",
+        "Widen the send window.",
+    ),
+    "capped": Words(
+        "Enough for now",
+        "They already get as many messages of this kind as the limits allow for that day or week.",
+        "Send it on another day, with higher priority, or raise the limit.",
+    ),
     "permission_denied": Words(
         "Notifications switched off",
         "Notifications are off for the app in the phone's or browser's settings.",

@@ -12,7 +12,7 @@ from django.utils import timezone
 from config.problems import InvalidField
 from devices.models import Subscriber
 from notifications import lanes, reach, selectors
-from notifications.models import Notification
+from notifications.models import Notification, Recent
 from notifications.pipeline import cancel as cancel_step
 from notifications.pipeline import incidents, render, sessions, wake
 from notifications.pipeline.accept import Accepted, Draft, IdempotencyConflict
@@ -165,6 +165,7 @@ def forget(subscriber: Subscriber) -> None:
             " WHERE application_id = %s AND subscriber_id = %s",
             [subscriber.application_id, subscriber.id],
         )
+    Recent.objects.filter(application_id=subscriber.application_id, recipient=subscriber.id).delete()
 
 
 def check_credential(provider: str, public: Mapping[str, Any], secret: str) -> tuple[dict[str, Any], str]:
@@ -217,6 +218,6 @@ def cancel(notification: Notification) -> Notification:
             status=Notification.Status.CANCELLED, finished_at=timezone.now()
         )
         if changed:
-            cancel_step.open_batches(notification.id)
+            cancel_step.open_batches(notification)
     notification.refresh_from_db()
     return notification

@@ -108,9 +108,10 @@ def nothing_remembered() -> Iterator[None]:
 def forget() -> None:
     from notifications import incidents
     from notifications import selectors as notifications
+    from notifications.pipeline import terms
 
     kept = (tenants.key, tenants.configured_providers, tenants.public_vapid_key)
-    for read in (*kept, notifications.category, incidents._waiting):
+    for read in (*kept, notifications.category, incidents._waiting, terms.of):
         read.forget()  # type: ignore[attr-defined]
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,10 @@ from devices.models import Category
 from notifications import lanes
 from notifications.ids import uuid7
 from notifications.models import Notification, Shard
-from notifications.pipeline import fan_out, wake
+from notifications.pipeline import fan_out, terms, wake
+from notifications.pipeline import resolve as resolve_step
+from notifications.pipeline.resolve import Resolved
+from notifications.pipeline.timing import Timing
 
 Status = Notification.Status
 
@@ -44,9 +47,28 @@ class Draft:
     ttl_seconds: int | None = None
     send_at: datetime | None = None
     throttle_per_second: int | None = None
+    local_time: str = ""
+    send_window: dict[str, Any] | None = None
+    deadline: datetime | None = None
+    template_version_id: int | None = None
+    variables: dict[str, Any] | None = None
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     id: UUID = field(default_factory=uuid7)
+
+    @property
+    def lifetime(self) -> int | None:
+        """Seconds; None: the usual."""
+        return self.category.ttl_seconds if self.ttl_seconds is None else self.ttl_seconds
+
+    def timing(self, now: datetime) -> Timing:
+        return terms.of(self.category.id).timing(
+            meant_for=self.send_at or now,
+            ttl_seconds=self.lifetime,
+            local_time=self.local_time,
+            send_window=self.send_window,
+            deadline=self.deadline,
+        )
 
     @property
     def listed(self) -> str | None:
@@ -120,27 +142,47 @@ def _known(drafts: Sequence[Draft], application_id: int) -> dict[str | None, Acc
 
 def _store(drafts: Sequence[Draft], now: datetime, application_id: int, requested_by: str) -> None:
     """One statement per kind of audience and category. One kind, the usual case, needs no transaction around it."""
-    groups: dict[tuple[str | None, int], list[Draft]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[Draft]] = defaultdict(list)
+    rounds: Counter[tuple[int, str]] = Counter()
     for draft in drafts:
-        kind = draft.listed if draft.status(now) == Status.SENDING else None
-        groups[kind, draft.category.id].append(draft)
-    is_one_statement = len(groups) == 1 and all(kind for kind, _ in groups)
+        groups[_alike(draft, now, rounds)].append(draft)
+    is_one_statement = len(groups) == 1 and all(kind for kind, *_ in groups)
     with contextlib.nullcontext() if is_one_statement else transaction.atomic():
-        for (kind, _), members in groups.items():
+        for (kind, *_), members in groups.items():
             given = _given(members, now, application_id, requested_by)
             if kind:
-                _store_listed(kind, members, given, application_id)
+                _store_listed(kind, members, given, now, application_id)
             else:
                 _store_unresolved(members, given, now)
 
 
-def _store_listed(kind: str, drafts: Sequence[Draft], given: dict[str, Any], application_id: int) -> None:
-    resolved = fan_out.listed(
+def _alike(draft: Draft, now: datetime, rounds: Counter[tuple[int, str]]) -> tuple[Any, ...]:
+    """What drafts must have in common to be resolved by one statement: the kind of list first, None for no list."""
+    category_id = draft.category.id
+    kind = draft.listed if draft.status(now) == Status.SENDING else None
+    if kind is None:
+        return None, category_id
+    said = terms.of(category_id)
+    is_timed = said.has_quiet_hours or draft.local_time or draft.send_window
+    timed = (draft.local_time, str(draft.send_window), draft.deadline, draft.lifetime) if is_timed else None
+    if not said.limits:
+        return kind, category_id, timed
+    # Nobody may take two places in one statement. Devices may be of the same person: each draft by itself.
+    places = [(category_id, address) for address in draft.audience[kind]] if kind == "subscribers" else []
+    rounds.update(places)
+    return kind, category_id, timed, max((rounds[place] for place in places), default=draft.id)
+
+
+def _store_listed(
+    kind: str, drafts: Sequence[Draft], given: dict[str, Any], now: datetime, application_id: int
+) -> None:
+    resolved = resolve_step.listed(
         kind,
         [(draft.id, address) for draft in drafts for address in draft.audience[kind]],
         application_id=application_id,
         category_id=drafts[0].category.id,
         lane_kind=lanes.kind_of(category_kind=drafts[0].category.kind, is_mass=False),
+        timed=drafts[0].timing(now),
         throttle=min(
             (draft.throttle_per_second for draft in drafts if draft.throttle_per_second), default=None
         ),
@@ -167,29 +209,32 @@ def start(notification: Notification) -> None:
     transaction.on_commit(lambda: wake.fan_out(ids))
 
 
-def resolve(notification: Notification) -> fan_out.Resolved:
+def resolve(notification: Notification) -> Resolved:
     """Resolve a stored notification's listed audience, in the caller's transaction (its send_at has come)."""
     kind = "subscribers" if "subscribers" in notification.audience else "devices"
-    return fan_out.listed(
+    return resolve_step.listed(
         kind,
         [(notification.id, address) for address in notification.audience[kind]],
         application_id=notification.application_id,
         category_id=notification.category_id,
         lane_kind=lanes.kind_of(category_kind=notification.category.kind, is_mass=False),
+        timed=terms.timing_of(notification),
         throttle=notification.throttle_per_second,
     )
 
 
 _INSERT = """
     INSERT INTO notifications_notification (id, application_id, category_id, status, content, audience, overrides,
-        priority, collapse_key, ttl_seconds, send_at, throttle_per_second, recipient_count, idempotency_key,
-        fingerprint, requested_by, created_at)
+        priority, collapse_key, ttl_seconds, send_at, throttle_per_second, local_time, send_window, deadline,
+        template_version_id, variables, recipient_count, idempotency_key, fingerprint, requested_by, created_at)
     SELECT g.id, %(application)s, g.category_id, g.status, g.content, g.audience, g.overrides, g.priority,
-        g.collapse_key, g.ttl_seconds, g.send_at, g.throttle_per_second, coalesce(c.recipients, 0),
-        g.idempotency_key, decode(g.fingerprint, 'hex'), %(requested_by)s, %(now)s
+        g.collapse_key, g.ttl_seconds, g.send_at, g.throttle_per_second, g.local_time, g.send_window, g.deadline,
+        g.template_version_id, g.variables, coalesce(c.recipients, 0), g.idempotency_key,
+        decode(g.fingerprint, 'hex'), %(requested_by)s, %(now)s
     FROM jsonb_to_recordset(%(given)s::jsonb) AS g (
         id uuid, category_id bigint, status text, content jsonb, audience jsonb, overrides jsonb, priority text,
-        collapse_key text, ttl_seconds int, send_at timestamptz, throttle_per_second int,
+        collapse_key text, ttl_seconds int, send_at timestamptz, throttle_per_second int, local_time text,
+        send_window jsonb, deadline timestamptz, template_version_id bigint, variables jsonb,
         idempotency_key text, fingerprint text
     ) LEFT JOIN {counts} AS c (notification_id, recipients) ON c.notification_id = g.id
 """
@@ -209,9 +254,14 @@ def _given(drafts: Sequence[Draft], now: datetime, application_id: int, requeste
             "overrides": draft.overrides,
             "priority": draft.priority,
             "collapse_key": draft.collapse_key,
-            "ttl_seconds": draft.ttl_seconds,
+            "ttl_seconds": draft.lifetime,
             "send_at": draft.send_at,
             "throttle_per_second": draft.throttle_per_second,
+            "local_time": draft.local_time,
+            "send_window": draft.send_window,
+            "deadline": draft.deadline,
+            "template_version_id": draft.template_version_id,
+            "variables": draft.variables,
             "idempotency_key": draft.idempotency_key,
             "fingerprint": draft.fingerprint.hex() if draft.fingerprint else None,
         }
@@ -223,6 +273,3 @@ def _given(drafts: Sequence[Draft], now: datetime, application_id: int, requeste
         "requested_by": requested_by,
         "now": now,
     }
-
-
-DEFAULT_TTL = timedelta(days=3)

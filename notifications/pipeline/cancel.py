@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django.db import connection
+
+from notifications.models import Notification
+from notifications.pipeline import caps, resolve
 
 # The first lock stops the senders (they skip locked batches); the rest of the statement is bookkeeping.
 CANCEL = """
@@ -30,13 +31,14 @@ CANCEL = """
         INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
         SELECT %(id)s, 0, 'cancelled', 'cancelled', n FROM counted WHERE n > 0
         ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
-    )
+    ) {given_back}
     SELECT n FROM counted
 """
 
 
-def open_batches(notification_id: UUID) -> int:
+def open_batches(notification: Notification) -> int:
     """Settle what is not being sent just now; recipients cancelled. Call again for what comes back as a retry."""
+    given_back = caps.GIVE_BACK if resolve.is_capped(notification.category_id) else ""
     with connection.cursor() as cursor:
-        cursor.execute(CANCEL, {"id": notification_id})
+        cursor.execute(CANCEL.format(given_back=given_back), {"id": notification.id})
         return cursor.fetchone()[0]

@@ -35,6 +35,7 @@ MOST_TURNS = 128  # applications in one claim
 
 # Why a recipient is put back at once: the incident, or the slot, says when it goes on.
 STOPPED, THROTTLED, STOPPING = "stopped", "throttled", "stopping"
+UNTIMELY = "quiet_hours"  # for as long as the result says
 NOT_LOADED = "not_loaded"  # what it takes to send could not be had in time
 
 
@@ -75,9 +76,9 @@ class Batch:
         """The notification and which sending of it: what content is the same for."""
         return self.notification_id, self.replay
 
-    def add(self, device_id: int, outcome: str, reason: str) -> None:
-        """Enter a decision of our own."""
-        self.results.append(Result(device_id, cast(Outcome, outcome), reason))
+    def add(self, device_id: int, outcome: str, reason: str, seconds: float | None = None) -> None:
+        """Enter a decision of our own. seconds: until it is looked at again."""
+        self.results.append(Result(device_id, cast(Outcome, outcome), reason, retry_after=seconds))
 
     def left_over(self) -> list[int]:
         """The devices still open once `flushing` is recorded."""

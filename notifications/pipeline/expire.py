@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from notifications.pipeline import accept
+from notifications.pipeline import timing
 
 EXPIRE = """
     WITH late AS (
@@ -13,8 +13,7 @@ EXPIRE = """
             AND b.lane IN (i.provider || '.transactional', i.provider || '.campaign')
         JOIN notifications_notification n ON n.id = b.notification_id
         WHERE i.closed_at IS NULL AND i.stops_lanes
-            AND coalesce(CASE WHEN b.replay > 0 THEN n.replayed_at END, n.send_at, n.created_at)
-                + make_interval(secs => coalesce(n.ttl_seconds, %(ttl)s)) < now()
+            AND least(n.deadline, {begins} + make_interval(secs => coalesce(n.ttl_seconds, %(ttl)s))) < now()
         LIMIT 1000 FOR UPDATE OF b SKIP LOCKED
     ),
     taken AS (
@@ -45,6 +44,8 @@ def stopped() -> int:
     given_up = 0
     with connection.cursor() as cursor:
         for status in ("ready", "waiting"):  # each has an index of its own
-            cursor.execute(EXPIRE.format(status=status), {"ttl": accept.DEFAULT_TTL.total_seconds()})
+            cursor.execute(
+                EXPIRE.format(status=status, begins=timing.BEGINS), {"ttl": timing.LIFETIME.total_seconds()}
+            )
             given_up += cursor.fetchone()[0]
     return given_up

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from notifications.pipeline import accept, policy
+from notifications.pipeline import policy, timing
 from notifications.pipeline.claim import Batch
+from notifications.pipeline.timing import Timing
 from notifications.providers.base import Target
 
 
@@ -32,22 +33,30 @@ class Content:
     resend_after_crash: bool
     is_rehearsal: bool
     throttle: int | None  # recipients per second, at most
+    timing: Timing | None  # None: no clock holds anybody
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One device of a batch. suppressed: the reason it must not be sent to after all, or None."""
+    """One device of a batch. suppressed: the reason it must not be sent to after all, or None. held_until: quiet hours
+    have begun since it was resolved."""
 
     target: Target
     subscriber_id: int | None
     suppressed: str | None
     credential_key: str  # Web Push: the public key it subscribed with
+    held_until: datetime | None = None
 
 
+# The last but two: whether quiet hours may hold anybody.
 CONTENTS = """
     SELECT n.id, n.application_id, n.category_id, c.slug, n.content, n.overrides, n.priority, n.collapse_key,
         coalesce(CASE WHEN g.replay > 0 THEN n.replayed_at END, n.send_at, n.created_at), n.ttl_seconds,
-        c.crash_rule = 'resend', a.is_sandbox, n.throttle_per_second, g.replay
+        c.crash_rule = 'resend', a.is_sandbox, n.throttle_per_second,
+        n.local_time, n.send_window, n.deadline, a.default_time_zone, a.quiet_hours,
+        CASE WHEN a.quiet_hours <> '[]' OR EXISTS (SELECT FROM devices_quiethours q WHERE q.application_id = a.id)
+            THEN c.quiet_rule ELSE 'ignore' END,
+        g.replay
     FROM unnest(%(ids)s::uuid[], %(replays)s::int[]) AS g (id, replay)
     JOIN notifications_notification n ON n.id = g.id
     JOIN devices_category c ON c.id = n.category_id
@@ -56,10 +65,15 @@ CONTENTS = """
 
 RECIPIENTS = f"""
     SELECT d.id, d.token, d.environment, d.fid, d.p256dh, d.auth, d.subscriber_id,
-        {policy.SUPPRESSED_BECAUSE}, d.vapid_key
-    FROM devices_device d {policy.JOIN_CONSENT}
+        {policy.SUPPRESSED_BECAUSE}, d.vapid_key, {{clock}}
+    FROM devices_device d {policy.JOIN_CONSENT} {{person}}
     WHERE d.id = ANY (%(devices)s) AND d.application_id = %(application)s
 """
+UNTIMED = RECIPIENTS.format(clock="NULL, NULL", person="")
+TIMED = RECIPIENTS.format(
+    clock=f"{policy.ZONE}, q.windows",
+    person=f"{policy.JOIN_PERSON} LEFT JOIN devices_quiethours q ON q.id = s.quiet_hours_id",
+)
 
 
 async def contents(
@@ -85,8 +99,23 @@ def _content(
     resend_after_crash: bool,
     is_rehearsal: bool,
     throttle: int | None,
+    local_time: str,
+    send_window: dict[str, Any] | None,
+    deadline: datetime | None,
+    time_zone: str,
+    quiet_hours: list[dict[str, Any]],
+    quiet_rule: str,
 ) -> Content:
-    ttl = accept.DEFAULT_TTL if ttl_seconds is None else timedelta(seconds=ttl_seconds)
+    timed = Timing(
+        quiet_rule=quiet_rule,
+        time_zone=time_zone,
+        quiet_hours=quiet_hours,
+        local_time=datetime.fromisoformat(local_time) if local_time else None,
+        send_window=send_window,
+        meant_for=meant_for,
+        lifetime=timing.LIFETIME if ttl_seconds is None else timedelta(seconds=ttl_seconds),
+        deadline=deadline,
+    )
     return Content(
         id,
         application_id,
@@ -97,10 +126,11 @@ def _content(
         priority,
         collapse_key,
         meant_for,
-        meant_for + ttl,
+        timed.last_expires_at,
         resend_after_crash,
         is_rehearsal,
         throttle,
+        timed if timed.holds else None,
     )
 
 
@@ -108,26 +138,48 @@ async def recipients(
     connection: AsyncConnection, batches: Sequence[Batch], contents: dict[tuple[UUID, int], Content]
 ) -> dict[int, list[Recipient]]:
     """Batch id → its recipients. One query per application and category among the batches, usually one."""
-    groups: dict[tuple[int, int], list[Batch]] = {}
+    groups: dict[tuple[int, int, bool], list[Batch]] = {}
     for batch in batches:
-        key = batch.application_id, contents[batch.sending].category_id
+        content = contents[batch.sending]
+        key = batch.application_id, content.category_id, content.timing is not None
         groups.setdefault(key, []).append(batch)
     loaded: dict[int, list[Recipient]] = {}
-    for (application_id, category_id), members in groups.items():
+    for (application_id, category_id, is_timed), members in groups.items():
         devices = [device for batch in members for device in batch.device_ids]
         cursor = await connection.execute(
-            RECIPIENTS, {"devices": devices, "application": application_id, "category": category_id}
+            TIMED if is_timed else UNTIMED,
+            {"devices": devices, "application": application_id, "category": category_id},
         )
         found = {row[0]: row for row in await cursor.fetchall()}
         for batch in members:
+            moments = Moments(contents[batch.sending].timing)
             loaded[batch.id] = [
-                _recipient(batch.attempt, *found[device]) if device in found else _erased(device)
+                _recipient(moments, batch.attempt, *found[device]) if device in found else _erased(device)
                 for device in batch.device_ids
             ]
     return loaded
 
 
+class Moments:
+    """What the clock says just now, worked out once for each zone and quiet hours in a batch."""
+
+    def __init__(self, timed: Timing | None) -> None:
+        self._timed, self._now = timed, datetime.now(UTC)
+        self._known: dict[tuple[str, str], tuple[datetime | None, str]] = {}
+
+    def of(self, zone: str, windows: list[dict[str, Any]] | None) -> tuple[datetime | None, str]:
+        """Held until when, or why never."""
+        if self._timed is None:
+            return None, ""
+        key = zone, repr(windows)
+        if key not in self._known:
+            due_at, reason, _ = self._timed.moment(zone, windows, self._now)
+            self._known[key] = due_at if due_at and due_at > self._now else None, reason
+        return self._known[key]
+
+
 def _recipient(
+    moments: Moments,
     attempt: int,
     id: int,
     token: str,
@@ -138,9 +190,12 @@ def _recipient(
     subscriber_id: int | None,
     suppressed: str | None,
     vapid_key: str,
+    zone: str,
+    windows: list[dict[str, Any]] | None,
 ) -> Recipient:
     target = Target(id, token, environment, fid, p256dh, auth, attempt)
-    return Recipient(target, subscriber_id, suppressed, vapid_key)
+    held_until, untimely = moments.of(zone, windows)
+    return Recipient(target, subscriber_id, suppressed or untimely or None, vapid_key, held_until)
 
 
 def _erased(device_id: int) -> Recipient:

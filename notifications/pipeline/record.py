@@ -221,6 +221,8 @@ def _put_back(entries: Entries, result: Result, batch: Batch, now: datetime) -> 
 def _held_until(result: Result, batch: Batch, now: datetime) -> datetime:
     if result.reason == claim.THROTTLED and batch.held_until:
         return batch.held_until
+    if result.reason == claim.UNTIMELY and result.retry_after is not None:
+        return now + timedelta(seconds=result.retry_after + 0.5)  # it is cut to whole seconds
     # An open incident, or nobody's fault: there is nothing to wait for here.
     if result.device_id == batch.probe or result.reason in (claim.STOPPED, claim.STOPPING):
         return now

@@ -23,7 +23,7 @@ from django.db.models import QuerySet
 from notifications import lanes
 from notifications.models import Notification
 from notifications.pipeline import wake
-from notifications.pipeline.fan_out import TURN
+from notifications.pipeline.resolve import TURN
 from tenants import selectors as tenants
 
 # One statement takes as many notifications as fit: single sends by the thousand, a large one alone.

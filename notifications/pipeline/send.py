@@ -190,6 +190,9 @@ class Sending:
         for recipient in recipients:
             if recipient.suppressed:
                 batch.add(recipient.target.device_id, claim.SUPPRESSED, recipient.suppressed)
+            elif recipient.held_until:
+                seconds = (recipient.held_until - datetime.now(UTC)).total_seconds()
+                batch.add(recipient.target.device_id, claim.HELD, claim.UNTIMELY, max(0.0, seconds))
             elif content.is_rehearsal:
                 batch.add(recipient.target.device_id, Outcome.ACCEPTED, "rehearsal")
             elif (session := sessions.fitting(opened, recipient)) is None:
