@@ -13,8 +13,9 @@ import orjson
 
 from config.problems import InvalidField
 from config.types import END, ExternalId, Platform, Slug, text
+from devices import quiet
 from notifications import lanes, selectors
-from notifications.pipeline import accept, build
+from notifications.pipeline import accept, build, timing
 from notifications.pipeline.accept import Draft
 
 LONGEST_TTL = 28 * 24 * 3600  # seconds: what the most patient platform (FCM) keeps a message for
@@ -41,6 +42,9 @@ ImageUrl = Annotated[
         examples=["https://example.com/a.png"],
     ),
 ]
+
+
+TimeOfDay = Annotated[str, msgspec.Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}", examples=["09:00"])]
 
 
 class Attribute(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,6 +96,16 @@ def _overrides() -> type[msgspec.Struct]:
 Overrides: Any = _overrides()
 
 
+class SendWindow(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """On the recipient's clock; outside it is held. One that does not end after its start ends on the next day."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+    days: Annotated[list[Annotated[int, msgspec.Meta(ge=1, le=7)]], msgspec.Meta(min_length=1)] = (
+        msgspec.field(default_factory=lambda: list(quiet.EVERY_DAY))
+    )
+
+
 class Send(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`POST /v1/notifications`."""
 
@@ -105,6 +119,21 @@ class Send(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TTL)] | None = None
     collapse_key: Annotated[str, text(COLLAPSE_KEY_BYTES)] = ""
     send_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    local_time: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=rf"^\d{{4}}-\d\d-\d\dT\d\d:\d\d{END}",
+                description="Instead of `send_at`: when clocks at the recipient's show this.",
+                examples=["2026-11-25T09:00"],
+            ),
+        ]
+        | None
+    ) = None
+    send_window: SendWindow | None = None
+    deadline: (
+        Annotated[datetime, msgspec.Meta(tz=True, description="Nothing is sent from then on.")] | None
+    ) = None
     throttle_per_second: (
         Annotated[int, msgspec.Meta(ge=1, le=FASTEST, description="Recipients per second, at most.")] | None
     ) = None
@@ -141,7 +170,10 @@ def draft(send: Send, *, application_id: int, now: datetime, idempotency_key: st
         priority=send.priority,
         collapse_key=send.collapse_key,
         ttl_seconds=send.ttl_seconds,
-        send_at=_send_at(send.send_at, now),
+        send_at=_send_at(send, now),
+        local_time=send.local_time or "",
+        send_window=_send_window(send.send_window),
+        deadline=_deadline(send, now),
         throttle_per_second=send.throttle_per_second,
         idempotency_key=idempotency_key,
         fingerprint=accept.fingerprint(msgspec.to_builtins(send)) if idempotency_key else None,
@@ -171,12 +203,37 @@ def _as_text(value: str | bool | int) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _send_at(send_at: datetime | None, now: datetime) -> datetime | None:
-    if send_at is None or send_at <= now:
+def _send_at(send: Send, now: datetime) -> datetime | None:
+    """When there is something to do: for a local time, when the first place on earth has it."""
+    field, at = "/send_at", send.send_at
+    if send.local_time:
+        if send.send_at:
+            raise InvalidField("/local_time", "only without send_at")
+        try:
+            field, at = "/local_time", timing.earliest(datetime.fromisoformat(send.local_time))
+        except ValueError as error:
+            raise InvalidField("/local_time", "there is no such date or time") from error
+        if timing.latest(datetime.fromisoformat(send.local_time)) <= now:
+            raise InvalidField("/local_time", "is over everywhere")
+    if at is None or at <= now:
         return None
-    if send_at - now > FURTHEST:
-        raise InvalidField("/send_at", "more than a year ahead")
-    return send_at.astimezone(UTC)
+    if at - now > FURTHEST:
+        raise InvalidField(field, "more than a year ahead")
+    return at.astimezone(UTC)
+
+
+def _send_window(window: SendWindow | None) -> dict[str, Any] | None:
+    if window is None:
+        return None
+    return {"days": sorted(set(window.days)), "start": window.start, "end": window.end}
+
+
+def _deadline(send: Send, now: datetime) -> datetime | None:
+    if send.deadline is None:
+        return None
+    if send.deadline <= max(now, send.send_at or now):
+        raise InvalidField("/deadline", "is over before anything is sent")
+    return send.deadline.astimezone(UTC)
 
 
 def _given_overrides(overrides: Any) -> dict[str, Any]:

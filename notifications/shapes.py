@@ -69,6 +69,9 @@ class NotificationRow(msgspec.Struct):
     ttl_seconds: int | None
     send_at: datetime | None
     throttle_per_second: int | None
+    local_time: str | None
+    send_window: dict[str, Any] | None
+    deadline: datetime | None
     overrides: dict[str, Any]
     created_at: datetime
     finished_at: datetime | None
