@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,13 +14,9 @@ from config.problems import InvalidField
 from devices import segments
 from devices.models import Category, Device, Event, Preference, Segment, SegmentMember, Subscriber
 from tests.conftest import Tenant
+from tests.devices.segment_truth import NOW, ago
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Matches = Callable[..., bool]
-
-
-def ago(days: float) -> datetime:
-    return NOW - timedelta(days=days)
 
 
 def matched(tenant: Tenant, rules: Any, now: datetime = NOW) -> set[str]:
