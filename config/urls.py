@@ -13,6 +13,7 @@ from config import health
 from config.problems import Problem
 from devices import api as devices
 from devices import api_categories as categories
+from devices import api_events as events
 from devices import api_import as imports
 from devices import api_subscribers as subscribers
 from notifications import api as notifications
@@ -57,11 +58,14 @@ API: list[URLPattern | URLResolver] = [
     path("subscribers/<external_id:external_id>/preferences", subscribers.Preferences.as_view()),
     path("subscribers/<external_id:external_id>/explain/<uuid:id>", notifications.Explain.as_view()),
     path("subscribers/<external_id:external_id>", subscribers.OneSubscriber.as_view()),
+    path("events", events.Events.as_view()),
     path("notifications", notifications.Notifications.as_view()),
     path("notifications/batch", notifications.Batch.as_view()),
     path("notifications/<uuid:id>", notifications.OneNotification.as_view()),
     path("notifications/<uuid:id>/deliveries", notifications.Deliveries.as_view()),
     path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
+    path("notifications/<uuid:id>/pause", notifications.Pause.as_view()),
+    path("notifications/<uuid:id>/resume", notifications.Resume.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
 ]
