@@ -15,6 +15,7 @@ from devices import api as devices
 from devices import api_categories as categories
 from devices import api_events as events
 from devices import api_import as imports
+from devices import api_segments as segments
 from devices import api_subscribers as subscribers
 from notifications import api as notifications
 
@@ -58,6 +59,9 @@ API: list[URLPattern | URLResolver] = [
     path("subscribers/<external_id:external_id>/preferences", subscribers.Preferences.as_view()),
     path("subscribers/<external_id:external_id>/explain/<uuid:id>", notifications.Explain.as_view()),
     path("subscribers/<external_id:external_id>", subscribers.OneSubscriber.as_view()),
+    path("segments", segments.Segments.as_view()),
+    path("segments/<slug:slug>", segments.OneSegment.as_view()),
+    path("segments/<slug:slug>/members", segments.Members.as_view()),
     path("events", events.Events.as_view()),
     path("notifications", notifications.Notifications.as_view()),
     path("notifications/batch", notifications.Batch.as_view()),

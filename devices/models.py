@@ -65,6 +65,11 @@ class Subscriber(models.Model):
                 fields=("application", "external_id"), name="one_subscriber_per_external_id"
             )
         ]
+        indexes = [
+            models.Index(
+                fields=("application", "id"), name="unsubscribed", condition=Q(unsubscribed_at__isnull=False)
+            )
+        ]
 
     def __str__(self) -> str:
         return self.external_id

@@ -166,6 +166,31 @@ class Cancel(rest.Endpoint):
         return rest.answer(shown(notification))
 
 
+class Pause(rest.Endpoint):
+    scopes = {"POST": WRITE}
+
+    @documented(
+        "Hold what is not sent yet",
+        responses={200: NotificationRow},
+        statuses={409: "It is done or cancelled: there is nothing left to hold"},
+    )
+    def post(self, request: HttpRequest, id: UUID) -> HttpResponse:
+        notification = services.pause(found(request, id))
+        if not notification.paused_at:
+            raise Problem(409, "Conflict", "This notification is over: there is nothing left to hold.")
+        return rest.answer(shown(notification))
+
+
+class Resume(rest.Endpoint):
+    scopes = {"POST": WRITE}
+
+    @documented(
+        "Let a paused one go on; one that is not paused stays as it is", responses={200: NotificationRow}
+    )
+    def post(self, request: HttpRequest, id: UUID) -> HttpResponse:
+        return rest.answer(shown(services.resume(found(request, id))))
+
+
 class Deliveries(rest.Endpoint):
     scopes = {"GET": READ}
 

@@ -96,6 +96,7 @@ class Notification(models.Model):
                 name="unfinished_notifications",
                 condition=Q(status__in=("fanning_out", "sending")),
             ),
+            models.Index(fields=("id",), name="paused_notifications", condition=Q(paused_at__isnull=False)),
             models.Index(
                 fields=("finished_at",),
                 name="unverified_notifications",
@@ -227,13 +228,14 @@ class Batch(models.Model):
             models.Index(fields=("lane", "due_at"), name="waiting_batches", condition=Q(status="waiting")),
             models.Index(fields=("lease_until",), name="leased_batches", condition=Q(status="sending")),
             models.Index(fields=("notification_id",), name="batches_of_notification"),
+            models.Index(fields=("notification_id",), name="paused_batches", condition=Q(status="paused")),
         ]
 
 
 class Delivery(models.Model):
     """One line of the ledger: what an attempt, or the decision not to attempt, came to. Append-only.
 
-    Partitioned by month of `at` (pipeline/partitions.py); the primary key exists for Django only.
+    Partitioned by month of `at` (config/partitions.py); the primary key exists for Django only.
     """
 
     class Outcome(models.TextChoices):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from config import partitions
 from notifications.models import Notification, RetirementCount, Shard
-from notifications.pipeline import accept, cancel, conclude, expire, incidents, reap, verify, wake
+from notifications.pipeline import accept, cancel, conclude, expire, incidents, pause, reap, verify, wake
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +24,10 @@ PARTITIONED = {"notifications_delivery": 0, "devices_event": 1}
 
 def start_due() -> None:
     """Begin what was scheduled for now."""
-    due = Notification.objects.filter(status=Status.SCHEDULED, send_at__lte=timezone.now()).order_by(
-        "send_at"
-    )
+    # Where two begin at once, what is urgent resolves its audience first: caps have a last place.
+    due = Notification.objects.filter(
+        status=Status.SCHEDULED, send_at__lte=timezone.now(), paused_at=None
+    ).order_by("priority", "send_at")
     for id in due.values_list("id", flat=True)[:500]:
         try:
             _start(id)
@@ -39,7 +40,7 @@ def _start(id: UUID) -> None:
         notification = (
             Notification.objects.select_for_update(of=("self",), skip_locked=True)
             .select_related("category")
-            .filter(id=id, status=Status.SCHEDULED)
+            .filter(id=id, status=Status.SCHEDULED, paused_at=None)
             .first()
         )
         if notification is None:
@@ -59,7 +60,9 @@ def _start(id: UUID) -> None:
 def wake_shards() -> None:
     """Ask again for shards whose message was lost."""
     wake.fan_out(
-        Shard.objects.filter(done_at__isnull=True, notification__status=Status.FANNING_OUT)
+        Shard.objects.filter(
+            done_at__isnull=True, notification__status=Status.FANNING_OUT, notification__paused_at=None
+        )
         .order_by("notification_id", "number")
         .values_list("id", flat=True)[:100]
     )
@@ -79,6 +82,11 @@ def finish() -> None:
     """Completion is derived: a notification with no open shard and no batch is done."""
     with connection.cursor() as cursor:
         cursor.execute(FINISH)
+
+
+def keep_paused() -> None:
+    """What comes back of a paused notification waits with the rest."""
+    pause.keep()
 
 
 def settle_cancelled() -> None:

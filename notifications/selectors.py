@@ -98,6 +98,8 @@ def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, int, str | None, str | Non
 
 def status(notification: Notification, counts: dict[str, Any]) -> str:
     """The stored status lags by up to a second; the counts do not."""
+    if notification.paused_at:
+        return "paused"
     is_sending = notification.status == Notification.Status.SENDING
     return Notification.Status.DONE if is_sending and not counts["pending"] else notification.status
 

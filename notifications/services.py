@@ -15,6 +15,7 @@ from notifications import lanes, reach, selectors
 from notifications.models import Notification, Recent
 from notifications.pipeline import cancel as cancel_step
 from notifications.pipeline import incidents, render, sessions, wake
+from notifications.pipeline import pause as pause_step
 from notifications.pipeline.accept import Accepted, Draft, IdempotencyConflict
 from notifications.pipeline.accept import notifications as accept
 from notifications.pipeline.build import providers
@@ -36,6 +37,8 @@ __all__ = [
     "check_web_subscription",
     "dry_run",
     "forget",
+    "pause",
+    "resume",
     "store_credential",
 ]
 
@@ -211,11 +214,36 @@ def let_go(application_id: int, provider: str) -> None:
     wake.lanes(names)
 
 
+def pause(notification: Notification) -> Notification:
+    """Hold what no sender has claimed yet; a finished notification stays finished."""
+    with transaction.atomic():
+        changed = Notification.objects.filter(
+            id=notification.id, status__in=Notification.OPEN, paused_at=None
+        ).update(paused_at=timezone.now())
+        if changed:
+            pause_step.hold(notification.id)
+    notification.refresh_from_db()
+    return notification
+
+
+def resume(notification: Notification) -> Notification:
+    """Let a paused one go on where it was."""
+    with transaction.atomic():
+        changed = Notification.objects.filter(id=notification.id, paused_at__isnull=False).update(
+            paused_at=None
+        )
+        if changed:
+            held = pause_step.let_go(notification.id)
+            transaction.on_commit(lambda: wake.lanes(held))
+    notification.refresh_from_db()
+    return notification
+
+
 def cancel(notification: Notification) -> Notification:
     """Stop it. What is with a provider already cannot be recalled; a finished notification stays finished."""
     with transaction.atomic():
         changed = Notification.objects.filter(id=notification.id, status__in=Notification.OPEN).update(
-            status=Notification.Status.CANCELLED, finished_at=timezone.now()
+            status=Notification.Status.CANCELLED, finished_at=timezone.now(), paused_at=None
         )
         if changed:
             cancel_step.open_batches(notification)

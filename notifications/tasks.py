@@ -30,7 +30,7 @@ def fan_out(shard_id: int) -> None:
 @shared_task(name="notifications.tick")
 def tick() -> None:
     """Every second."""
-    _each(periodic.start_due, periodic.finish)
+    _each(periodic.start_due, periodic.keep_paused, periodic.finish)
 
 
 @shared_task(name="notifications.sweep")

@@ -356,6 +356,14 @@ class Migration(migrations.Migration):
             model_name="segment",
             constraint=models.UniqueConstraint(fields=("application", "slug"), name="one_segment_per_slug"),
         ),
+        migrations.AddIndex(
+            model_name="subscriber",
+            index=models.Index(
+                condition=models.Q(("unsubscribed_at__isnull", False)),
+                fields=["application", "id"],
+                name="unsubscribed",
+            ),
+        ),
         migrations.RunSQL(EVENTS, "DROP TABLE devices_event"),
         migrations.RunSQL(HOLD_MARKETING, migrations.RunSQL.noop),
         migrations.RunPython(make_partitions, migrations.RunPython.noop),

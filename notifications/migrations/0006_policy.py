@@ -163,4 +163,16 @@ class Migration(migrations.Migration):
             model_name="template",
             constraint=models.UniqueConstraint(fields=("application", "slug"), name="one_template_per_slug"),
         ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=models.Index(
+                condition=models.Q(("status", "paused")), fields=["notification_id"], name="paused_batches"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="notification",
+            index=models.Index(
+                condition=models.Q(("paused_at__isnull", False)), fields=["id"], name="paused_notifications"
+            ),
+        ),
     ]

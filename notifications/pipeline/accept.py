@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -143,7 +143,7 @@ def _known(drafts: Sequence[Draft], application_id: int) -> dict[str | None, Acc
 def _store(drafts: Sequence[Draft], now: datetime, application_id: int, requested_by: str) -> None:
     """One statement per kind of audience and category. One kind, the usual case, needs no transaction around it."""
     groups: dict[tuple[Any, ...], list[Draft]] = defaultdict(list)
-    rounds: Counter[tuple[int, str]] = Counter()
+    rounds: defaultdict[tuple[int, str], int] = defaultdict(int)
     for draft in drafts:
         groups[_alike(draft, now, rounds)].append(draft)
     is_one_statement = len(groups) == 1 and all(kind for kind, *_ in groups)
@@ -156,7 +156,7 @@ def _store(drafts: Sequence[Draft], now: datetime, application_id: int, requeste
                 _store_unresolved(members, given, now)
 
 
-def _alike(draft: Draft, now: datetime, rounds: Counter[tuple[int, str]]) -> tuple[Any, ...]:
+def _alike(draft: Draft, now: datetime, rounds: defaultdict[tuple[int, str], int]) -> tuple[Any, ...]:
     """What drafts must have in common to be resolved by one statement: the kind of list first, None for no list."""
     category_id = draft.category.id
     kind = draft.listed if draft.status(now) == Status.SENDING else None
@@ -168,9 +168,12 @@ def _alike(draft: Draft, now: datetime, rounds: Counter[tuple[int, str]]) -> tup
     if not said.limits:
         return kind, category_id, timed
     # Nobody may take two places in one statement. Devices may be of the same person: each draft by itself.
-    places = [(category_id, address) for address in draft.audience[kind]] if kind == "subscribers" else []
-    rounds.update(places)
-    return kind, category_id, timed, max((rounds[place] for place in places), default=draft.id)
+    if kind != "subscribers":
+        return kind, category_id, timed, draft.id
+    places = [(category_id, address) for address in draft.audience[kind]]
+    turn = 1 + max(rounds[place] for place in places)
+    rounds.update(dict.fromkeys(places, turn))
+    return kind, category_id, timed, turn
 
 
 def _store_listed(
