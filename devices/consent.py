@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -82,7 +82,9 @@ def _by_channel(category: Category, wish: Wish, pointer: str) -> dict[tuple[int,
 
 # Whoever writes about the same people waits here, in one order.
 LOCK = """
-    SELECT id FROM devices_subscriber WHERE application_id = %s AND id = ANY (%s) ORDER BY id FOR NO KEY UPDATE
+    SELECT s.id FROM unnest(%s::bigint[]) AS g (id)
+    JOIN devices_subscriber s ON s.id = g.id AND s.application_id = %s
+    ORDER BY s.id FOR NO KEY UPDATE OF s
 """
 
 _LOG = """
@@ -92,28 +94,29 @@ _LOG = """
         %(source)s, %(actor)s, %(address)s::inet, clock_timestamp()
     FROM changed ORDER BY subscriber_id, category_id, channel
 """
-WRITE_WORDS = f"""
+_WORDS = """unnest(%(subscribers)s::bigint[], %(categories)s::bigint[], %(channels)s::text[],
+    %(allowed)s::boolean[]) AS g (subscriber_id, category_id, channel, is_allowed)"""
+WRITE = f"""
     WITH changed AS (
-        MERGE INTO devices_preference p
-        USING (
-            SELECT g.* FROM unnest(%(subscribers)s::bigint[], %(categories)s::bigint[], %(channels)s::text[],
-                %(allowed)s::boolean[]) AS g (subscriber_id, category_id, channel, is_allowed)
-            JOIN devices_subscriber s ON s.id = g.subscriber_id AND s.application_id = %(application)s
-            JOIN devices_category c ON c.id = g.category_id AND c.application_id = %(application)s
-        ) AS g
-        ON p.subscriber_id = g.subscriber_id AND p.category_id = g.category_id AND p.channel = g.channel
-        WHEN MATCHED AND g.is_allowed IS NULL THEN DELETE
-        WHEN MATCHED AND p.is_allowed <> g.is_allowed THEN
-            UPDATE SET is_allowed = g.is_allowed, updated_at = now()
-        WHEN NOT MATCHED AND g.is_allowed IS NOT NULL THEN
-            INSERT (subscriber_id, category_id, channel, is_allowed, updated_at)
-            VALUES (g.subscriber_id, g.category_id, g.channel, g.is_allowed, now())
-        RETURNING g.subscriber_id, g.category_id, g.channel, g.is_allowed
+        INSERT INTO devices_preference AS p (subscriber_id, category_id, channel, is_allowed, updated_at)
+        SELECT subscriber_id, category_id, channel, is_allowed, now() FROM {_WORDS}
+        ON CONFLICT (subscriber_id, category_id, channel) DO UPDATE
+            SET is_allowed = excluded.is_allowed, updated_at = excluded.updated_at
+            WHERE p.is_allowed <> excluded.is_allowed
+        RETURNING subscriber_id, category_id, channel, is_allowed
+    )
+    {_LOG}
+"""
+TAKE_BACK = f"""
+    WITH changed AS (
+        DELETE FROM devices_preference p USING {_WORDS}
+        WHERE p.subscriber_id = g.subscriber_id AND p.category_id = g.category_id AND p.channel = g.channel
+        RETURNING p.subscriber_id, p.category_id, p.channel, g.is_allowed
     )
     {_LOG}
 """
 # To be unsubscribed is a no. To be so no longer is a word taken back, not a yes to every category.
-WRITE_UNSUBSCRIBED = f"""
+UNSUBSCRIBE = f"""
     WITH changed AS (
         UPDATE devices_subscriber s
         SET unsubscribed_at = CASE WHEN g.is_unsubscribed THEN now() END, updated_at = now()
@@ -138,32 +141,34 @@ def write(
 
     words: (subscriber, category, channel) → allowed, None: taken back. unsubscribed: subscriber → from all marketing.
     """
-    people = sorted({subscriber_id for subscriber_id, _, _ in words} | unsubscribed.keys())
+    people = list({subscriber_id for subscriber_id, _, _ in words} | unsubscribed.keys())
     if not people:
         return 0
-    common = {
-        "application": application_id,
-        "source": str(origin.source),
-        "actor": origin.actor,
-        "address": origin.address,
-    }
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, [application_id, people])
+        cursor.execute(LOCK, [people, application_id])
+        known = {id for (id,) in cursor.fetchall()}
+        said = {about: word for about, word in words.items() if about[0] in known}
+        statements = (
+            (WRITE, _columns({about: word for about, word in said.items() if word is not None})),
+            (TAKE_BACK, _columns({about: word for about, word in said.items() if word is None})),
+            (UNSUBSCRIBE, {"subscribers": list(unsubscribed), "unsubscribed": list(unsubscribed.values())}),
+        )
         changed = 0
-        if words:
-            cursor.execute(WRITE_WORDS, common | _columns(words))
-            changed += cursor.rowcount
-        if unsubscribed:
-            said = {"subscribers": list(unsubscribed), "unsubscribed": list(unsubscribed.values())}
-            cursor.execute(WRITE_UNSUBSCRIBED, common | said)
-            changed += cursor.rowcount
+        for statement, rows in statements:
+            if rows["subscribers"]:
+                cursor.execute(statement, {"application": application_id, **asdict(origin), **rows})
+                changed += cursor.rowcount
     return changed
 
 
 def _columns(words: Mapping[tuple[int, int, str], bool | None]) -> dict[str, list[Any]]:
-    names = ("subscribers", "categories", "channels")
-    keys = {name: list(column) for name, column in zip(names, zip(*words, strict=True), strict=True)}
-    return {**keys, "allowed": list(words.values())}
+    subscribers, categories, channels = zip(*words, strict=True) if words else ((), (), ())
+    return {
+        "subscribers": list(subscribers),
+        "categories": list(categories),
+        "channels": list(channels),
+        "allowed": list(words.values()),
+    }
 
 
 # --- Where a word came from -------------------------------------------------------------------
