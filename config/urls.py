@@ -17,7 +17,9 @@ from devices import api_events as events
 from devices import api_import as imports
 from devices import api_segments as segments
 from devices import api_subscribers as subscribers
+from devices import centre
 from notifications import api as notifications
+from notifications import api_segments as reach
 
 
 class ExternalId(StringConverter):
@@ -60,6 +62,7 @@ API: list[URLPattern | URLResolver] = [
     path("subscribers/<external_id:external_id>/explain/<uuid:id>", notifications.Explain.as_view()),
     path("subscribers/<external_id:external_id>", subscribers.OneSubscriber.as_view()),
     path("segments", segments.Segments.as_view()),
+    path("segments/estimate", reach.Estimate.as_view()),
     path("segments/<slug:slug>", segments.OneSegment.as_view()),
     path("segments/<slug:slug>/members", segments.Members.as_view()),
     path("events", events.Events.as_view()),
@@ -81,5 +84,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("p/<str:token>", centre.preferences),
+    path("p/<str:token>/unsubscribe", centre.unsubscribe),
+    path("p/<str:token>/subscribe", centre.subscribe),
     path("admin/", admin.site.urls),
 ]
