@@ -105,6 +105,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 FORMAT_MODULE_PATH = "config.formats"
+LOCALE_PATHS = [BASE_DIR / "locale"]  # of the preference centre; the admin speaks English
 
 STATIC_URL = "static/"
 STATIC_ROOT = ENV.data_dir / "static"
@@ -170,6 +171,7 @@ def _tick(task: str, seconds: float) -> dict[str, object]:
 
 CELERY_BEAT_SCHEDULE = {
     "tick": _tick("notifications.tick", 1.0),
+    "campaigns": _tick("campaigns.tick", 1.0),
     "sweep": _tick("notifications.sweep", 5.0),
     "verify": _tick("notifications.verify", 20.0),
     "verify_again": _tick("notifications.verify_again", 300.0),
