@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, campaign, latency, report
+from benchmarks import api, campaign, fairness, latency, report
 from simulator.stack import Stack, running
 
 SIZE = int(os.environ.get("SIZE", "100000"))
@@ -32,6 +32,7 @@ def main() -> int:
         _senders(stack, key)
         campaign.whole(stack, key)
         latency.under_campaign(stack, key)
+        fairness.beside_a_large_campaign(stack, key)
     return 0
 
 
