@@ -87,6 +87,11 @@ CATALOGUE: Mapping[str, Words] = {
         "The person is known and has no active device.",
         "Nothing until they sign in on a device again.",
     ),
+    "missing_variable": Words(
+        "Something to say was missing",
+        "The template needs something that is not known of them, such as a first name.",
+        "Give it a default in the template, or collect what is missing.",
+    ),
     # The address is gone
     "unregistered": Words(
         "App removed from the device", "The provider says this address is no longer in use.", _GONE
@@ -122,6 +127,16 @@ CATALOGUE: Mapping[str, Words] = {
     # The message was refused
     "payload_too_large": Words(
         "Message too large", "The provider refused the message for its size.", "Shorten the text or the data."
+    ),
+    "not_renderable": Words(
+        "Text could not be made",
+        "The template does not go with what is known of them: a date that is none, or it all grows too long.",
+        "Look at the template's preview for one of them.",
+    ),
+    "template_deleted": Words(
+        "Template deleted",
+        "The template it was made from was deleted after the message was done.",
+        "Send a new message.",
     ),
     "invalid_argument": Words("Message refused", "The provider did not understand the message.", _DEVELOPER),
     "expired": Words(
