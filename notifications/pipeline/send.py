@@ -7,12 +7,12 @@ tried is put back, what was tried and not answered is uncertain.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import structlog
 from psycopg import Error as DatabaseError
@@ -22,21 +22,34 @@ from notifications import lanes
 from notifications.pipeline import claim, limits, load, render, sessions, trouble
 from notifications.pipeline.claim import Batch
 from notifications.pipeline.load import Content, Recipient
+from notifications.pipeline.render import Sent
 from notifications.providers.base import Outcome, PayloadTooLarge, Provider, Result
+from notifications.template_wording import Missing, NotRenderable
 
 log = structlog.get_logger(__name__)
 
-REMEMBERED = 512  # notifications whose content and rendered form are kept
+# Rendering for many people makes way for what else goes on in the process after so many seconds.
+AT_A_STRETCH = 0.005
 
-Sent = tuple[UUID, int]  # a notification and which sending of it
 Loaded = tuple[dict[Sent, Content], dict[int, list[Recipient]], dict[int, Sequence[sessions.Open]]]
 
 
 class Attempt(NamedTuple):
-    """Somebody to be sent to, and through what."""
+    """Somebody to be sent to, what, and through what."""
 
     recipient: Recipient
     opened: sessions.Open
+    rendered: Any
+
+
+class Unsaid(NamedTuple):
+    """Why there is nothing to be sent to somebody."""
+
+    outcome: str
+    reason: str
+
+
+Rendered = Callable[[int], Any]  # device id → what it is sent, or Unsaid
 
 
 class Sending:
@@ -63,7 +76,7 @@ class Sending:
         self._provider, self._pool, self._sessions = provider, pool, opened
         self._fresh_seconds, self._noted, self._is_stopping = fresh_seconds, noted, is_stopping
         self._limits, self._is_transactional, self._refused = limiting, is_transactional, refused
-        self._rendered: OrderedDict[Sent, Any] = OrderedDict()
+        self._renderings = render.Renderings(provider)
         kind = lanes.TRANSACTIONAL if is_transactional else lanes.CAMPAIGN
         self._trouble = trouble.Trouble(provider, pool, opened, limiting, kind)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -89,7 +102,7 @@ class Sending:
             elif reason := self._obstacle(batch):
                 self._settle(batch, claim.HELD, reason)
             else:
-                self._begin(batch, batch.content, recipients[batch.id], opened[batch.application_id])
+                await self._begin(batch, batch.content, recipients[batch.id], opened[batch.application_id])
 
     def _obstacle(self, batch: Batch) -> str:
         """Why the batch is put back as it is, or ""."""
@@ -158,64 +171,106 @@ class Sending:
         wanted = {batch.sending for batch in batches}
         missing = [sent for sent in wanted if sent not in self._contents]
         for sent, content in (await load.contents(connection, missing) if missing else {}).items():
-            _remember(self._contents, sent, content)
+            render.remember(self._contents, sent, content)
         return {sent: self._contents[sent] for sent in wanted if sent in self._contents}
 
-    def _begin(
+    async def _begin(
         self, batch: Batch, content: Content, recipients: Sequence[Recipient], opened: Sequence[sessions.Open]
     ) -> None:
         """Decide what needs no provider, and start an attempt for everyone else."""
         batch.subscribers = {r.target.device_id: r.subscriber_id for r in recipients}
-        rendered = self._prepared(batch, content)
+        rendered = await self._prepared(batch, content, recipients)
         if rendered is None:
             return
         try:
-            attempts = self._decide(batch, content, recipients, opened)
+            attempts = self._decide(batch, content, recipients, opened, rendered)
         except Exception:  # nobody has been sent to yet
             log.exception("not_decided", action="send.not_decided", notification=str(content.id))
             batch.results.clear()
             self._settle(batch, claim.HELD, claim.NOT_LOADED)
             return
         if batch.trial:
-            self._spawn(self._try(batch, rendered, attempts))
+            self._spawn(self._try(batch, attempts))
         else:
-            self._attempt_all(batch, rendered, attempts)
+            self._attempt_all(batch, attempts)
         self._noted(batch)
 
     def _decide(
-        self, batch: Batch, content: Content, recipients: Sequence[Recipient], opened: Sequence[sessions.Open]
+        self,
+        batch: Batch,
+        content: Content,
+        recipients: Sequence[Recipient],
+        opened: Sequence[sessions.Open],
+        rendered: Rendered,
     ) -> list[Attempt]:
         """Enter the outcomes that need no provider; who is left to be sent to."""
         attempts = []
         for recipient in recipients:
+            device_id = recipient.target.device_id
+            said = rendered(device_id)
             if recipient.suppressed:
-                batch.add(recipient.target.device_id, claim.SUPPRESSED, recipient.suppressed)
+                batch.add(device_id, claim.SUPPRESSED, recipient.suppressed)
             elif recipient.held_until:
                 seconds = (recipient.held_until - datetime.now(UTC)).total_seconds()
-                batch.add(recipient.target.device_id, claim.HELD, claim.UNTIMELY, max(0.0, seconds))
+                batch.add(device_id, claim.HELD, claim.UNTIMELY, max(0.0, seconds))
+            elif isinstance(said, Unsaid):
+                batch.add(device_id, said.outcome, said.reason)
             elif content.is_rehearsal:
-                batch.add(recipient.target.device_id, Outcome.ACCEPTED, "rehearsal")
+                batch.add(device_id, Outcome.ACCEPTED, "rehearsal")
             elif (session := sessions.fitting(opened, recipient)) is None:
-                batch.add(recipient.target.device_id, claim.HELD, "no_credential")
+                batch.add(device_id, claim.HELD, "no_credential")
             else:
-                attempts.append(Attempt(recipient, session))
+                attempts.append(Attempt(recipient, session, said))
         return attempts
 
-    def _prepared(self, batch: Batch, content: Content) -> Any:
-        """The rendered message, or None: it cannot be sent, and the batch is settled."""
+    async def _prepared(
+        self, batch: Batch, content: Content, recipients: Sequence[Recipient]
+    ) -> Rendered | None:
+        """What is said to each device, or None: it cannot be sent, and the batch is settled."""
         if datetime.now(UTC) >= content.expires_at:
             self._settle(batch, claim.FAILED, "expired")
             return None
+        if content.wording is not None:
+            return await self._prepared_each(batch, content, recipients)
+        said = self._said(content, lambda: self._renderings.for_all(batch.sending, content))
+        if isinstance(said, Unsaid):
+            self._settle(batch, said.outcome, said.reason)
+            return None
+        return lambda device_id: said
+
+    async def _prepared_each(
+        self, batch: Batch, content: Content, recipients: Sequence[Recipient]
+    ) -> Rendered | None:
+        rendered: dict[int, Any] = {}
+        began = time.monotonic()
+        for recipient in recipients:
+            if recipient.suppressed or recipient.held_until:
+                continue
+            one = functools.partial(self._renderings.for_one, batch.sending, content, recipient)
+            rendered[recipient.target.device_id] = self._said(content, one)
+            if time.monotonic() - began > AT_A_STRETCH:
+                await asyncio.sleep(0)
+                began = time.monotonic()
+        if reason := self._obstacle(batch):  # it may have taken long
+            self._settle(batch, claim.HELD, reason)
+            return None
+        return rendered.get
+
+    def _said(self, content: Content, rendering: Callable[[], Any]) -> Any:
+        """The rendered message, or why there is none. One that cannot be rendered harms no other."""
         try:
-            if batch.sending not in self._rendered:
-                _remember(self._rendered, batch.sending, render.rendered(content, self._provider))
-            return self._rendered[batch.sending]
+            return rendering()
+        except Missing:
+            return Unsaid(claim.SUPPRESSED, "missing_variable")
         except PayloadTooLarge:
-            self._settle(batch, Outcome.REJECTED, "payload_too_large")
+            return Unsaid(Outcome.REJECTED, "payload_too_large")
+        except render.TemplateGone:
+            return Unsaid(Outcome.REJECTED, "template_deleted")
+        except NotRenderable:  # with these values; its words may hold them
+            log.warning("not_renderable", action="send.not_renderable", notification=str(content.id))
         except Exception:
             log.exception("render_failed", action="send.render_failed", notification=str(content.id))
-            self._settle(batch, Outcome.REJECTED, "not_renderable")
-        return None
+        return Unsaid(Outcome.REJECTED, "not_renderable")
 
     def _settle(self, batch: Batch, outcome: str, reason: str) -> None:
         for device_id in batch.device_ids:
@@ -226,20 +281,20 @@ class Sending:
 
     # --- attempts -------------------------------------------------------------------------
 
-    def _attempt_all(self, batch: Batch, rendered: Any, attempts: Iterable[Attempt]) -> None:
+    def _attempt_all(self, batch: Batch, attempts: Iterable[Attempt]) -> None:
         blocked: dict[int, list[Attempt]] = {}
         for attempt in attempts:
             if attempt.opened.is_blocked:
                 blocked.setdefault(attempt.opened.credential.id, []).append(attempt)
             else:
-                self._spawn(self._attempt(batch, rendered, attempt))
+                self._spawn(self._attempt(batch, attempt))
         for waiting in blocked.values():
-            self._spawn(self._probe(batch, rendered, waiting))
+            self._spawn(self._probe(batch, waiting))
 
-    async def _attempt(self, batch: Batch, rendered: Any, attempt: Attempt) -> Result:
+    async def _attempt(self, batch: Batch, attempt: Attempt) -> Result:
         target, began = attempt.recipient.target, time.monotonic()
         try:
-            result = await attempt.opened.session.send(rendered, target)
+            result = await attempt.opened.session.send(attempt.rendered, target)
         except Exception:
             # A provider never raises for a message; if it does, what happened is unknown.
             log.exception("provider_raised", action="send.provider_raised", provider=self._provider.name)
@@ -249,32 +304,32 @@ class Sending:
         self._noted(batch)
         return result
 
-    async def _try(self, batch: Batch, rendered: Any, attempts: Sequence[Attempt]) -> None:
+    async def _try(self, batch: Batch, attempts: Sequence[Attempt]) -> None:
         """An incident's trial: one recipient goes ahead; the others follow if that went well, or go back."""
         if not attempts:
             self._trouble.untried(batch)
             return
         first, *rest = attempts
         batch.probe = first.recipient.target.device_id
-        result = await self._attempt(batch, rendered, first)
+        result = await self._attempt(batch, first)
         if self._trouble.tried(batch, first.opened, result):
-            self._go_on(batch, rendered, rest)
+            self._go_on(batch, rest)
         else:
             self._put_back(batch, rest, claim.STOPPED)
 
-    def _go_on(self, batch: Batch, rendered: Any, rest: Sequence[Attempt]) -> None:
+    def _go_on(self, batch: Batch, rest: Sequence[Attempt]) -> None:
         """After somebody went ahead, which may have taken long."""
         if reason := self._obstacle(batch):
             self._put_back(batch, rest, reason)
         else:
-            self._attempt_all(batch, rendered, rest)
+            self._attempt_all(batch, rest)
 
-    async def _probe(self, batch: Batch, rendered: Any, waiting: Sequence[Attempt]) -> None:
+    async def _probe(self, batch: Batch, waiting: Sequence[Attempt]) -> None:
         """One credential of several is blocked: try one recipient now and then, put the others back until it works."""
         opened, rest = waiting[0].opened, waiting
         if opened.may_probe:
             opened.may_probe, (first, *rest) = False, waiting
-            result = await self._attempt(batch, rendered, first)
+            result = await self._attempt(batch, first)
             if result.outcome is Outcome.BLOCKED:
                 self._trouble.block(opened, f"{result.reason}: {result.detail}".rstrip(": "))
             elif trouble.let_in(result):
@@ -282,7 +337,7 @@ class Sending:
         if opened.is_blocked:
             self._put_back(batch, rest, "credential_blocked")
         else:
-            self._go_on(batch, rendered, rest)
+            self._go_on(batch, rest)
 
     def _put_back(self, batch: Batch, attempts: Iterable[Attempt], reason: str) -> None:
         for attempt in attempts:
@@ -298,9 +353,3 @@ class Sending:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("send_failed", action="send.failed", provider=self._provider.name, exc_info=error)
-
-
-def _remember(cache: OrderedDict[Sent, Any], key: Sent, value: Any) -> None:
-    cache[key] = value
-    if len(cache) > REMEMBERED:
-        cache.popitem(last=False)
