@@ -20,6 +20,7 @@ from devices import api_subscribers as subscribers
 from devices import centre
 from notifications import api as notifications
 from notifications import api_segments as reach
+from notifications import api_templates as templates
 
 
 class ExternalId(StringConverter):
@@ -73,6 +74,9 @@ API: list[URLPattern | URLResolver] = [
     path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
     path("notifications/<uuid:id>/pause", notifications.Pause.as_view()),
     path("notifications/<uuid:id>/resume", notifications.Resume.as_view()),
+    path("templates", templates.Templates.as_view()),
+    path("templates/<slug:slug>", templates.OneTemplate.as_view()),
+    path("templates/<slug:slug>/preview", templates.Preview.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
 ]

@@ -13,8 +13,9 @@ import orjson
 
 from config.problems import InvalidField
 from config.types import END, ExternalId, Platform, Slug, text
-from devices import quiet
-from notifications import lanes, selectors
+from devices import quiet, segments
+from notifications import lanes, selectors, template_sends
+from notifications.content import Content
 from notifications.pipeline import accept, build, timing
 from notifications.pipeline.accept import Draft
 
@@ -23,26 +24,6 @@ FURTHEST = timedelta(days=366)
 LISTED_MOST = 1000
 COLLAPSE_KEY_BYTES = 64
 FASTEST = 1_000_000  # recipients per second: beyond what any installation sends
-
-# Opened on tap: a web page or an app's own scheme, never one that runs code.
-Link = Annotated[
-    str,
-    msgspec.Meta(
-        max_length=2048,
-        pattern=rf"^(?!(?:[jJ][aA][vV][aA][sS][cC][rR][iI][pP][tT]|[dD][aA][tT][aA]):)"
-        rf"[a-zA-Z][a-zA-Z0-9+.\-]*:[^\s\x00-\x1f]+{END}",
-        examples=["https://example.com/orders/7"],
-    ),
-]
-ImageUrl = Annotated[
-    str,
-    msgspec.Meta(
-        max_length=2048,
-        pattern=rf"^https://[^\s\x00-\x1f/]+[^\s\x00-\x1f]*{END}",
-        examples=["https://example.com/a.png"],
-    ),
-]
-
 
 TimeOfDay = Annotated[str, msgspec.Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}", examples=["09:00"])]
 
@@ -55,7 +36,8 @@ class Attribute(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class To(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Exactly one of `subscribers`, `devices`, `all`. The others narrow `all` down."""
+    """Exactly one of `subscribers`, `devices`, `segment`, `all`. The others narrow `all` down, `platforms` also a
+    segment."""
 
     subscribers: (
         Annotated[list[ExternalId], msgspec.Meta(min_length=1, max_length=LISTED_MOST)] | msgspec.UnsetType
@@ -63,24 +45,10 @@ class To(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     devices: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=LISTED_MOST)] | msgspec.UnsetType = (
         msgspec.UNSET
     )
+    segment: Slug | msgspec.UnsetType = msgspec.UNSET
     all: Literal[True] | msgspec.UnsetType = msgspec.UNSET
     platforms: Annotated[list[Platform], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
     attribute: Attribute | msgspec.UnsetType = msgspec.UNSET
-
-
-class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    id: Annotated[str, text(64, shortest=1)]
-    title: Annotated[str, text(120, shortest=1)]
-    url: Link | msgspec.UnsetType = msgspec.UNSET
-
-
-class Content(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    title: Annotated[str, msgspec.Meta(max_length=4096)]
-    body: Annotated[str, msgspec.Meta(max_length=4096)]
-    image: ImageUrl | msgspec.UnsetType = msgspec.UNSET
-    url: Link | msgspec.UnsetType = msgspec.UNSET
-    data: dict[Annotated[str, text(128, shortest=1)], Annotated[str, msgspec.Meta(max_length=4096)]] = {}
-    actions: Annotated[list[Action], msgspec.Meta(max_length=5)] = []
 
 
 def _overrides() -> type[msgspec.Struct]:
@@ -110,7 +78,16 @@ class Send(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`POST /v1/notifications`."""
 
     to: To
-    content: Content
+    # Exactly one of the two.
+    content: Content | msgspec.UnsetType = msgspec.UNSET
+    template: Slug | msgspec.UnsetType = msgspec.UNSET
+    variables: (
+        Annotated[
+            dict[Annotated[str, text(128, shortest=1)], Any],
+            msgspec.Meta(description="For the template.", examples=[{"order": "7"}]),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     category: Slug = "transactional"
     channels: Annotated[list[Literal["push"]], msgspec.Meta(min_length=1, max_length=1)] = msgspec.field(
         default_factory=lambda: ["push"]
@@ -158,14 +135,11 @@ def draft(send: Send, *, application_id: int, now: datetime, idempotency_key: st
         raise InvalidField("/category", "there is no such category")
     if len(send.collapse_key.encode()) > COLLAPSE_KEY_BYTES:
         raise InvalidField("/collapse_key", f"longer than {COLLAPSE_KEY_BYTES} bytes")
-    content = send.content
     overrides = _given_overrides(send.overrides)
-    if not (content.title or content.body or content.data or overrides):
-        raise InvalidField("/content", "there is nothing in it: no title, no body, no data")
-    return Draft(
+    wanted = Draft(
         category=category,
-        content=msgspec.to_builtins(content),
-        audience=audience(send.to),
+        content=_content(send, overrides),
+        audience=audience(send.to, application_id),
         overrides=overrides,
         priority=send.priority,
         collapse_key=send.collapse_key,
@@ -175,27 +149,71 @@ def draft(send: Send, *, application_id: int, now: datetime, idempotency_key: st
         send_window=_send_window(send.send_window),
         deadline=_deadline(send, now),
         throttle_per_second=send.throttle_per_second,
+        variables=_variables(send),
         idempotency_key=idempotency_key,
         fingerprint=accept.fingerprint(msgspec.to_builtins(send)) if idempotency_key else None,
     )
+    if send.template is not msgspec.UNSET:
+        return template_sends.drafted(wanted, send.template, application_id=application_id)
+    if "locales" in wanted.content:
+        template_sends.check_locales(wanted)
+    return wanted
 
 
-def audience(to: To) -> dict[str, Any]:
+def _content(send: Send, overrides: dict[str, Any]) -> dict[str, Any]:
+    """What the call says itself; nothing, if a template says it."""
+    content = send.content
+    if (content is msgspec.UNSET) == (send.template is msgspec.UNSET):
+        field = "/content" if content is msgspec.UNSET else "/template"
+        raise InvalidField(field, "expected exactly one of content, template")
+    if content is msgspec.UNSET:
+        return {}
+    if not (content.title or content.body or content.data or overrides):
+        raise InvalidField("/content", "there is nothing in it: no title, no body, no data")
+    return msgspec.to_builtins(content)  # type: ignore[no-any-return]
+
+
+def _variables(send: Send) -> dict[str, Any] | None:
+    if send.variables is msgspec.UNSET:
+        return None
+    if send.template is msgspec.UNSET:
+        raise InvalidField("/variables", "only go with a template")
+    template_sends.check_variables(send.variables)
+    return send.variables
+
+
+KINDS = ("subscribers", "devices", "segment", "all")
+
+
+def audience(to: To, application_id: int) -> dict[str, Any]:
     """As it is stored, without duplicates. Raises InvalidField."""
-    named = [kind for kind in ("subscribers", "devices", "all") if getattr(to, kind) is not msgspec.UNSET]
+    named = [kind for kind in KINDS if getattr(to, kind) is not msgspec.UNSET]
     if len(named) != 1:
-        raise InvalidField("/to", "expected exactly one of subscribers, devices, all")
-    if to.all is msgspec.UNSET:
-        for narrowing in ("platforms", "attribute"):
-            if getattr(to, narrowing) is not msgspec.UNSET:
-                raise InvalidField(f"/to/{narrowing}", "only goes with all")
-        return {named[0]: list(dict.fromkeys(map(str, getattr(to, named[0]))))}
-    mass: dict[str, Any] = {"all": True}
+        raise InvalidField("/to", f"expected exactly one of {', '.join(KINDS)}")
+    (kind,) = named
+    narrowings = {"all": ("platforms", "attribute"), "segment": ("platforms",)}.get(kind, ())
+    for narrowing in ("platforms", "attribute"):
+        if getattr(to, narrowing) is not msgspec.UNSET and narrowing not in narrowings:
+            raise InvalidField(f"/to/{narrowing}", "only goes with all")
+    if kind in ("subscribers", "devices"):
+        return {kind: list(dict.fromkeys(map(str, getattr(to, kind))))}
+    mass: dict[str, Any] = {kind: getattr(to, kind)}
+    if to.segment is not msgspec.UNSET:
+        _check_segment(to.segment, application_id)
     if to.platforms is not msgspec.UNSET:
         mass["platforms"] = sorted(set(to.platforms))
     if to.attribute is not msgspec.UNSET:
         mass["attribute"] = {"name": to.attribute.name, "value": _as_text(to.attribute.value)}
     return mass
+
+
+def _check_segment(slug: str, application_id: int) -> None:
+    try:
+        segments.compiled({"segment": slug}, application_id)
+    except InvalidField as error:
+        raise InvalidField(
+            "/to/segment", "there is no such segment, or its rules name what is gone"
+        ) from error
 
 
 def _as_text(value: str | bool | int) -> str:

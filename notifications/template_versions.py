@@ -1,4 +1,4 @@
-"""Templates and their versions: what may be in one, reads and writes. A version never changes; a change is a new one."""
+"""Templates and their versions: what may be in one, reads, writes. A version never changes; a change is a new one."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_listed_twice_is_sent_once(shop: Tenant, make_device: Callable[..., Devi
         (content(data={"aps": "x"}), "/content/data/aps"),
         (content(data={"google.x": "x"}), "/content/data/google/x"),
         (content(actions=[{"id": "a", "title": "A"}] * 6), "/content/actions"),
-        (content(locales={}), "/content/locales"),
+        (content(locales={"x y": {}}), "/content/locales"),
         (content(title="x" * 4000, body="y" * 1000), "/content"),
         (content(data={str(n): "é" * 100 for n in range(30)}), "/content"),
         (wish(template="x"), "/template"),
