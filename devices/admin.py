@@ -1,4 +1,4 @@
-"""Audience: subscribers, their devices, and the categories they choose from."""
+"""Audience: subscribers with what they want, and their devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from devices.models import Category, Device, Preference, Subscriber
+from devices import (  # noqa: F401 (the first two register)
+    application_admin,
+    category_admin,
+    consent,
+    links,
+    quiet,
+    selectors,
+    services,
+)
+from devices.models import ConsentChange, Device, Preference, Subscriber
+from devices.selectors import Choice
 from tenants.console import ConsoleAdmin
 from tenants.templatetags.console import pretty_json
 
@@ -88,6 +98,8 @@ class DeviceInline(TabularInline):
 class SubscriberAdmin(ConsoleAdmin):
     list_display = ("external_id", "application", "country", "locale", "time_zone", "created_at")
     list_filter = ("application",)
+    deeds: ClassVar = {"choose": "change"}
+
     list_select_related = ("application",)
     search_fields = ("external_id",)
     search_help_text = "The whole id, as your own system knows the person"
@@ -98,7 +110,7 @@ class SubscriberAdmin(ConsoleAdmin):
     fieldsets = (
         (None, {"fields": ("external_id", "application", "created_at", "updated_at")}),
         ("Contact", {"fields": ("email", "phone", "locale", "time_zone", "country")}),
-        ("Attributes and choices", {"fields": ("attributes_pretty", "choices")}),
+        ("Attributes", {"fields": ("attributes_pretty", "quiet_words")}),
     )
     saves = False  # the application's backend is the one that knows
 
@@ -125,13 +137,73 @@ class SubscriberAdmin(ConsoleAdmin):
             else "None"
         )
 
-    @display(description="Own choices")
-    def choices(self, obj: Subscriber) -> str:
-        chosen = (
-            Preference.objects.filter(subscriber=obj).select_related("category").order_by("category__slug")
-        )
-        words = [f"{row.category}: {'yes' if row.is_allowed else 'no'}" for row in chosen]
-        return ", ".join(words) or "None: the categories' defaults hold"
+    @display(description="Quiet hours")
+    def quiet_words(self, obj: Subscriber) -> str:
+        if obj.quiet_hours is None:
+            return "The application's"
+        return quiet.describe(obj.quiet_hours.windows) or "None: at any hour"
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        if obj:
+            context |= {
+                "choices": [_choice(choice) for choice in selectors.choices(obj)],
+                "history": [_line(change) for change in selectors.consent(obj)[:HISTORY_LINES]],
+                "link": links.url(obj) if self.has_change_permission(request, obj) else "",
+            }
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    def choose(self, request: HttpRequest, obj: Subscriber) -> HttpResponse:
+        """POST: set what the person wants, as they have told staff."""
+        wishes: dict[str, Any] = {}
+        for choice in selectors.choices(obj):
+            word = WORDS.get(request.POST.get(_name(choice), ""), choice.said)
+            if word != choice.said and not choice.is_forced:
+                wishes.setdefault(choice.category.slug, {})[choice.channel] = word
+        if (unsubscribed := request.POST.get("unsubscribed")) in ("yes", "no"):
+            wishes[consent.UNSUBSCRIBED] = unsubscribed == "yes"
+        origin = consent.origin(request, consent.Source.ADMIN, request.user.get_username())
+        before = selectors.consent(obj).count()
+        services.set_preferences(obj, wishes, origin=origin)
+        if selectors.consent(obj).count() > before:
+            self.audit(request, obj, "Preferences changed.")
+            messages.success(request, "Saved, and written down in the history below.")
+        else:
+            messages.info(request, "Nothing was changed.")
+        return HttpResponseRedirect(self.url("change", obj))
+
+
+WORDS = {"yes": True, "no": False, "default": None}
+HISTORY_LINES = 20
+
+
+def _name(choice: Choice) -> str:
+    return f"{choice.category.slug}/{choice.channel}"
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    """As the form shows it."""
+    default = "on" if choice._replace(said=None).is_allowed else "off"
+    return {
+        "name": _name(choice),
+        "category": choice.category,
+        "channel": Preference.Channel(choice.channel).label,
+        "is_forced": choice.is_forced,
+        "said": {True: "yes", False: "no", None: "default"}[choice.said],
+        "words": (("default", f"Not said: {default}"), ("yes", "Yes"), ("no", "No")),
+    }
+
+
+def _line(change: ConsentChange) -> dict[str, Any]:
+    """As the history shows it."""
+    if change.category:
+        about = f"{change.category}, {Preference.Channel(change.channel).label}"
+        said = {True: "Yes", False: "No", None: "Taken back"}[change.is_allowed]
+    else:
+        about = "All marketing"
+        said = "Unsubscribed" if change.is_allowed is False else "No longer unsubscribed"
+    return {"change": change, "about": about, "said": said}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -270,18 +342,3 @@ class DeviceAdmin(ConsoleAdmin):
             self.audit(request, obj, "Revived.")
         messages.success(request, "Active again. If the address is gone, the next message says so.")
         return HttpResponseRedirect(self.url("change", obj))
-
-
-@admin.register(Category)
-class CategoryAdmin(ConsoleAdmin):
-    list_display = ("name", "slug", "application", "kind", "default", "crash_rule")
-    list_filter = ("kind", "application")
-    list_select_related = ("application",)
-    prepopulated_fields: ClassVar = {"slug": ("name",)}
-    fields = ("application", "name", "slug", "kind", "default", "crash_rule")
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Category | None = None) -> dict[str, Any]:
-        return {} if obj else self.prepopulated_fields
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Category | None = None) -> tuple[str, ...]:
-        return ("application", "slug") if obj else ()

@@ -18,6 +18,8 @@ def save(admin: Client, shop: Tenant, **changes: Any) -> Any:
         "default_time_zone": application.default_time_zone,
         "messages_per_second": "",
         "retirement_percent": "10",
+        "caps-TOTAL_FORMS": "0",
+        "caps-INITIAL_FORMS": "0",
     }
     answer = admin.post(
         f"/admin/tenants/application/{application.pk}/change/", {**kept, **changes, "_save": "1"}
