@@ -43,6 +43,9 @@ class CampaignAdmin(ConsoleAdmin):
     deeds: ClassVar = {
         "launch": "campaigns.launch_campaign",
         "cancel": "campaigns.launch_campaign",
+        "pause": "campaigns.launch_campaign",
+        "resume": "campaigns.launch_campaign",
+        "unschedule": "campaigns.launch_campaign",
         "duplicate": "add",
     }
 
@@ -79,8 +82,7 @@ class CampaignAdmin(ConsoleAdmin):
 
     @display(description="State")
     def status_chip(self, obj: Any) -> str:
-        state = obj.progress.state if obj.progress else selectors.DRAFT
-        return chip(state)
+        return chip(selectors.state_of(obj, obj.progress))
 
     @display(description="Audience")
     def audience_words(self, obj: Campaign) -> str:
@@ -121,7 +123,8 @@ class CampaignAdmin(ConsoleAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         campaign = self.get_object(request, object_id)
-        if campaign and campaign.notification_id and self.has_view_permission(request, campaign):
+        is_draft = campaign is None or campaign.status == Campaign.Status.DRAFT
+        if campaign and not is_draft and self.has_view_permission(request, campaign):
             return HttpResponseRedirect(self.url("live", campaign))
         if campaign and self._may_only_look(request, campaign):
             return HttpResponseRedirect(self.url("review", campaign))
@@ -211,6 +214,15 @@ class CampaignAdmin(ConsoleAdmin):
 
     def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         return views.cancel(self, request, campaign)
+
+    def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return views.pause(self, request, campaign)
+
+    def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return views.resume(self, request, campaign)
+
+    def unschedule(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return views.unschedule(self, request, campaign)
 
     def duplicate(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         return views.duplicate(self, request, campaign)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from campaigns import services
 from campaigns.models import Campaign
+from devices import clocks
 from devices.models import Category, Device
 from notifications.providers.base import PayloadTooLarge
 from notifications.sizes import LABELS
@@ -41,6 +44,13 @@ class CategoryField(forms.ModelChoiceField):
         return f"{category.name} · {category.get_default_display().lower()}"
 
 
+def zones() -> list[tuple[str, str]]:
+    return [
+        ("", "The app's"),
+        *((name, name.replace("_", " ")) for name in sorted(clocks.names()) if "/" in name),
+    ]
+
+
 class CampaignForm(forms.ModelForm):
     """understood: the fields that are fine by themselves, also while others are missing or the whole is too long."""
 
@@ -62,6 +72,14 @@ class CampaignForm(forms.ModelForm):
         choices=Campaign.Audience.choices, widget=forms.RadioSelect, initial=Campaign.Audience.EVERYONE
     )
 
+    schedule = forms.ChoiceField(
+        choices=Campaign.Schedule.choices,
+        widget=forms.RadioSelect,
+        initial=Campaign.Schedule.NOW,
+        required=False,
+    )
+    time_zone = forms.ChoiceField(choices=zones, widget=UnfoldAdminSelectWidget, required=False)
+
     class Meta:
         model = Campaign
         fields = (
@@ -77,6 +95,14 @@ class CampaignForm(forms.ModelForm):
             "attribute_name",
             "attribute_value",
             "throttle_per_second",
+            "schedule",
+            "starts",
+            "time_zone",
+            "rule",
+            "is_local",
+            "window_start",
+            "window_end",
+            "lifetime_hours",
         )
         labels = {
             "url": "Opens",
@@ -99,6 +125,14 @@ class CampaignForm(forms.ModelForm):
             "throttle_per_second": UnfoldAdminIntegerFieldWidget(
                 attrs={"placeholder": "as fast as it goes", "min": 1}
             ),
+            "starts": UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+            "rule": UnfoldAdminTextInputWidget(
+                attrs={"placeholder": "FREQ=WEEKLY;BYDAY=MO,TH", "list": "rules"}
+            ),
+            "is_local": UnfoldBooleanSwitchWidget,
+            "window_start": UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+            "window_end": UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+            "lifetime_hours": UnfoldAdminIntegerFieldWidget(attrs={"placeholder": "72", "min": 1}),
         }
         help_texts = {
             "image": "Shown on phones and in most browsers. A wide picture (2:1) below 500 KB works everywhere.",
@@ -124,6 +158,7 @@ class CampaignForm(forms.ModelForm):
         cleaned = super().clean() or {}
         self._clean_category(cleaned)
         self._clean_audience(cleaned)
+        self._clean_schedule(cleaned)
         self.understood = dict(cleaned)
         if not self.errors:
             self._clean_payload(cleaned)
@@ -144,6 +179,23 @@ class CampaignForm(forms.ModelForm):
             cleaned["attribute_name"] = cleaned["attribute_value"] = ""
         elif not cleaned.get("attribute_name"):
             self.add_error("attribute_name", "Name the attribute people must have.")
+
+    def _clean_schedule(self, cleaned: dict[str, Any]) -> None:
+        schedule = cleaned["schedule"] = cleaned.get("schedule") or Campaign.Schedule.NOW
+        if schedule == Campaign.Schedule.NOW:
+            cleaned["starts"] = ""
+        if schedule != Campaign.Schedule.RECURRING:
+            cleaned["rule"], cleaned["is_local"] = "", False
+        if bool(cleaned.get("window_start")) != bool(cleaned.get("window_end")):
+            missing = "window_end" if cleaned.get("window_start") else "window_start"
+            self.add_error(missing, "Give both, or neither.")
+        if self.errors:
+            return
+        try:
+            services.due_at(draft(cleaned), timezone.now())
+        except ValueError as error:
+            field, _, words = str(error).partition(": ")
+            self.add_error(field, words[:1].upper() + words[1:])
 
     def _clean_payload(self, cleaned: dict[str, Any]) -> None:
         try:

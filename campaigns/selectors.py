@@ -40,6 +40,8 @@ class State(NamedTuple):
 DRAFT = State("Draft", "edit_note", "off")
 SCHEDULED = State("Scheduled", "schedule", "off")
 PREPARING = State("Resolving audience", "hourglass_top", "run")
+PAUSED = State("Paused", "pause_circle", "warn")
+RECURRING = State("Recurring", "event_repeat", "run")
 SENDING = State("Sending", "send", "run")
 FINISHED = State("Finished", "check_circle", "good")
 PROBLEMS = State("Finished with problems", "warning", "warn")
@@ -115,12 +117,22 @@ def _progress(notification: Notification, counts: dict[str, Any], *, rate: float
 
 
 def state(status: str, counts: dict[str, Any]) -> State:
+    if status == notifications.PAUSED:
+        return PAUSED
     if status != Notification.Status.DONE:
         return STATES[Notification.Status(status)]
     if not counts["accepted"]:
         return NOBODY
     is_ordinary = not counts["uncertain"] and reasons.ORDINARY.issuperset(counts["failed"])
     return FINISHED if is_ordinary else PROBLEMS
+
+
+def state_of(campaign: Campaign, progress: Progress | None) -> State:
+    """Of its latest run, but for a recurring one that waits for the next."""
+    is_idle = progress is None or not progress.is_open
+    if campaign.status == Campaign.Status.RECURRING and is_idle:
+        return RECURRING
+    return progress.state if progress else CANCELLED if campaign.status == Campaign.Status.ENDED else DRAFT
 
 
 def _rate(id: UUID, since: datetime, settled: int) -> float:

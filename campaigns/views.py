@@ -9,13 +9,14 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import date
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
-from campaigns import forms, selectors, services
+from campaigns import forms, schedules, selectors, services
 from campaigns.models import Campaign
-from notifications import reasons, sizes
+from notifications import reasons, sizes, zones
 from notifications.pipeline.timing import LIFETIME as DEFAULT_TTL
 from notifications.providers.base import PayloadTooLarge
 from notifications.reach import Reach
@@ -87,6 +88,7 @@ def _review(
         "campaign": campaign,
         "audience": audience_words(campaign),
         "pace": pace_words(campaign),
+        **when_context(campaign),
         **time_taken(campaign, found["reach"].reachable),
         "version": campaign.updated_at.isoformat(),
         "form": form,
@@ -118,6 +120,33 @@ def pace_words(campaign: Campaign) -> str:
     if not campaign.throttle_per_second:
         return "As fast as it goes"
     return f"At most {campaign.throttle_per_second:,} per second"
+
+
+def when_words(campaign: Campaign) -> str:
+    """Its schedule as a sentence's end: "starting now", "on 25 Nov 2026 at 09:00 (Europe/Berlin)"."""
+    if campaign.schedule == Campaign.Schedule.NOW:
+        return "starting now"
+    day = date(schedules.parsed_local(campaign.starts), "j M Y, H:i")
+    where = "each person's local time" if services.is_local(campaign) else services.zone_name(campaign)
+    if campaign.schedule == Campaign.Schedule.RECURRING:
+        return f"again and again from {day} on ({where})"
+    return f"on {day} ({where})"
+
+
+def when_context(campaign: Campaign) -> dict[str, Any]:
+    """What its schedule means: the next runs, and for local times the moment in each zone of the audience."""
+    context: dict[str, Any] = {"when": when_words(campaign), "window": services.window(campaign)}
+    if campaign.schedule == Campaign.Schedule.RECURRING:
+        context["runs"] = services.coming(campaign, timezone.now(), most=5)
+    elif campaign.schedule == Campaign.Schedule.LOCAL:
+        context["zones"] = zones.moments(
+            services.audience(campaign),
+            schedules.parsed_local(campaign.starts),
+            application_id=campaign.application_id,
+            category_id=campaign.category_id,
+            default_zone=campaign.application.default_time_zone,
+        )
+    return context
 
 
 def time_taken(campaign: Campaign, devices: int) -> dict[str, Any]:
@@ -175,13 +204,16 @@ def _changed(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> H
 
 def live(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """The running campaign, and later its report."""
-    if not campaign.notification:
+    if campaign.status == Campaign.Status.DRAFT:
         return HttpResponseRedirect(admin.url("change", campaign))
     context = {
         **_live_context(admin, request, campaign),
+        **when_context(campaign),
         "title": campaign.name,
         "audience": audience_words(campaign),
         "pace": pace_words(campaign),
+        "runs_before": list(campaign.runs.select_related("notification")[:20]),
+        "is_recurring": campaign.status == Campaign.Status.RECURRING,
         "duplicate_url": admin.url("duplicate", campaign) if admin.has_add_permission(request) else "",
     }
     return admin.render(request, "campaigns/live.html", campaign, context)
@@ -190,22 +222,31 @@ def live(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
 def live_status(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """Fragment, asked for every second until 286 says that nothing will change any more."""
     context = _live_context(admin, request, campaign)
-    status = 200 if context["progress"].is_open else STOP_POLLING
+    status = 200 if context["has_run"] and context["progress"].is_open else STOP_POLLING
     return TemplateResponse(request, "campaigns/_live.html", context, status=status)
 
 
 def _live_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
-    progress = selectors.progress(campaign)
-    return {
+    may = admin.may(request, "campaigns.launch_campaign")
+    context: dict[str, Any] = {
         "campaign": campaign,
+        "status_url": admin.url("live_status", campaign),
+        **{f"{deed}_url": admin.url(deed, campaign) for deed in ("cancel", "pause", "resume", "unschedule")},
+    }
+    if campaign.notification is None:  # a recurring one before its first run
+        return {**context, "may_cancel": may, "may_unschedule": may, "has_run": False}
+    progress = selectors.progress(campaign)
+    is_going = progress.is_open and progress.state is not selectors.CANCELLED
+    return {
+        **context,
+        "has_run": True,
         "progress": progress,
         "sum": progress.sum,
         "blocked": blocked_credentials(campaign.application_id) if progress.is_open else [],
-        "status_url": admin.url("live_status", campaign),
-        "cancel_url": admin.url("cancel", campaign),
-        "may_cancel": progress.is_open
-        and progress.state is not selectors.CANCELLED
-        and admin.may(request, "campaigns.launch_campaign"),
+        "may_cancel": may and (is_going or campaign.status == Campaign.Status.RECURRING),
+        "may_pause": may and is_going and progress.state is not selectors.PAUSED,
+        "may_resume": may and progress.state is selectors.PAUSED,
+        "may_unschedule": may and progress.state is selectors.SCHEDULED,
     }
 
 
@@ -227,6 +268,35 @@ def cancel(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
     admin.audit(request, campaign, "Cancelled.")
     messages.success(request, "Cancelled. What was already with a provider cannot be recalled.")
     return HttpResponseRedirect(admin.url("live", campaign))
+
+
+def pause(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: hold what still waits."""
+    services.pause(campaign)
+    admin.audit(request, campaign, "Paused.")
+    messages.success(
+        request, "Paused. What a sender had in hand goes out within seconds; everything else waits."
+    )
+    return HttpResponseRedirect(admin.url("live", campaign))
+
+
+def resume(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: let it go on."""
+    services.resume(campaign)
+    admin.audit(request, campaign, "Resumed.")
+    return HttpResponseRedirect(admin.url("live", campaign))
+
+
+def unschedule(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """POST: back to a draft, while nothing has begun."""
+    try:
+        services.unschedule(campaign)
+    except services.NotLaunchable:
+        messages.error(request, "It has begun. Pause or cancel it instead.")
+        return HttpResponseRedirect(admin.url("live", campaign))
+    admin.audit(request, campaign, "Taken back to edit.")
+    messages.success(request, "This is a draft again. Nothing is sent until you launch it.")
+    return HttpResponseRedirect(admin.url("change", campaign))
 
 
 def duplicate(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:

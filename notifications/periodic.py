@@ -45,7 +45,7 @@ def _start(id: UUID) -> None:
         )
         if notification is None:
             return
-        if "all" in notification.audience:
+        if not notification.audience.keys() & {"subscribers", "devices"}:
             notification.status = Status.FANNING_OUT
             notification.save(update_fields=["status"])
             accept.start(notification)

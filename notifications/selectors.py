@@ -15,6 +15,8 @@ from tenants.selectors import remembered
 
 Outcome = Delivery.Outcome
 
+PAUSED = "paused"  # shown in place of the stored status
+
 FAILURES = (Outcome.UNREGISTERED, Outcome.REJECTED, Outcome.FAILED)
 
 
@@ -99,7 +101,7 @@ def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, int, str | None, str | Non
 def status(notification: Notification, counts: dict[str, Any]) -> str:
     """The stored status lags by up to a second; the counts do not."""
     if notification.paused_at:
-        return "paused"
+        return PAUSED
     is_sending = notification.status == Notification.Status.SENDING
     return Notification.Status.DONE if is_sending and not counts["pending"] else notification.status
 

@@ -8,8 +8,8 @@ import threading
 
 import structlog
 import uvloop
-from billiard.process import current_process  # type: ignore[import-untyped]
-from billiard.util import set_pdeathsig  # type: ignore[import-untyped]
+from billiard.process import current_process
+from billiard.util import set_pdeathsig
 from celery.signals import worker_process_init, worker_process_shutdown
 from django.conf import settings
 

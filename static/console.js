@@ -64,7 +64,7 @@
   const dependents = () => {
     for (const block of all("[data-shown-when]")) {
       const [name, wanted] = block.dataset.shownWhen.split("=");
-      block.hidden = value(name) !== wanted;
+      block.hidden = !wanted.split(",").includes(value(name));
     }
     const application = value("application");
     const category = byId("id_category");

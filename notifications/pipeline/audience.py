@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
+
+from devices import segments
+from notifications.pipeline import policy
 
 # An audience is a relation of: notification_id, asked (the address as listed, for the ledger),
 # unreachable (why there is no device, or NULL), and the device's columns the policy looks at.
@@ -35,12 +39,17 @@ LISTED_DEVICES = f"""
     LEFT JOIN devices_device d ON d.application_id = %(application)s AND d.public_id = a.address::uuid
 """
 
+LISTED = {"subscribers": LISTED_SUBSCRIBERS, "devices": LISTED_DEVICES}
+
 IN_SHARD = f"""
     SELECT %(notification)s::uuid AS notification_id, NULL::text AS asked, NULL::text AS unreachable, {_DEVICE}
     FROM devices_device d {{joins}}
     WHERE d.application_id = %(application)s AND d.retired_at IS NULL
         AND d.id >= %(lower)s AND d.id < %(upper)s {{filters}}
 """
+
+
+NOBODY = IN_SHARD.format(joins="", filters="AND false")
 
 
 def listing(pairs: Sequence[tuple[UUID | None, str]]) -> dict[str, str]:
@@ -51,12 +60,16 @@ def listing(pairs: Sequence[tuple[UUID | None, str]]) -> dict[str, str]:
     }
 
 
-def in_shard(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dict[str, Any]]:
-    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?}.
+def in_shard(
+    audience: Mapping[str, Any], application_id: int, *, now: datetime | None = None, sample: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?} or by
+    {"segment": slug, "platforms"?}.
 
-    sample: a TABLESAMPLE clause, to estimate rather than count.
+    now: what a segment's "days ago" counts from. sample: joins that narrow it down, to estimate rather than count.
+    Raises InvalidField for a segment that is gone or cannot be asked any more.
     """
-    joins, filters, parameters = sample, "", {}
+    joins, filters, parameters = sample, "", dict[str, Any]()
     if platforms := audience.get("platforms"):
         filters += " AND d.platform = ANY (%(platforms)s)"
         parameters["platforms"] = platforms
@@ -64,4 +77,21 @@ def in_shard(audience: Mapping[str, Any], *, sample: str = "") -> tuple[str, dic
         joins += " JOIN devices_subscriber s ON s.id = d.subscriber_id"
         filters += " AND s.attributes ->> %(attribute)s::text = %(value)s::text"
         parameters |= {"attribute": attribute["name"], "value": str(attribute["value"])}
+    if slug := audience.get("segment"):
+        found = segments.compiled({"segment": slug}, application_id, now=now)
+        if policy.JOIN_PERSON not in joins:
+            joins += f" {policy.JOIN_PERSON}"
+        filters += f" AND {found.sql}"
+        parameters |= found.parameters
     return IN_SHARD.format(joins=joins, filters=filters), parameters
+
+
+def whole(
+    audience: Mapping[str, Any], application_id: int, *, sample: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """An audience of any kind, all of it, of no notification: to count it."""
+    for kind, source in LISTED.items():
+        if kind in audience:
+            return source, dict(listing([(None, address) for address in audience[kind]]))
+    source, parameters = in_shard(audience, application_id, sample=sample)
+    return source, {**parameters, "notification": None, "lower": 0, "upper": 2**63 - 1}

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
+from config.problems import InvalidField
 from notifications import lanes
 from notifications.models import Notification, Shard
 from notifications.pipeline import audience, resolve, terms, wake
 from notifications.pipeline.resolve import Resolved
+
+
+log = structlog.get_logger(__name__)
 
 
 def shards(notification: Notification) -> list[Shard]:
@@ -69,7 +75,7 @@ def _may_run(notification: Notification) -> bool:
 
 def _resolve_shard(row: Shard) -> Resolved:
     notification = row.notification
-    source, filters = audience.in_shard(notification.audience)
+    source, filters = _audience(notification)
     return resolve.relation(
         source,
         {**filters, "notification": notification.id, "lower": row.lower, "upper": row.upper},
@@ -82,6 +88,17 @@ def _resolve_shard(row: Shard) -> Resolved:
         first_turn=row.number * settings.SHARD_SIZE // settings.BATCH_SIZE,
         slot=row.number % 8,
     )
+
+
+def _audience(notification: Notification) -> tuple[str, dict[str, Any]]:
+    asked = notification.send_at or notification.created_at  # the same for all shards
+    try:
+        return audience.in_shard(notification.audience, notification.application_id, now=asked)
+    except InvalidField as error:  # its segment was deleted meanwhile: there is nobody in it
+        log.error(
+            "segment_gone", action="fan_out.segment_gone", notification=str(notification.id), error=str(error)
+        )
+        return audience.NOBODY, {}
 
 
 def _close(row: Shard, recipients: int) -> None:

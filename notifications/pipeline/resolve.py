@@ -124,7 +124,7 @@ def listed(
     theirs. also: a further `, name AS (…)` of the same statement, with its parameters; it can read `judged`.
     """
     return relation(
-        audience.LISTED_SUBSCRIBERS if kind == "subscribers" else audience.LISTED_DEVICES,
+        audience.LISTED[kind],
         {**(parameters or {}), **audience.listing(pairs)},
         application_id=application_id,
         category_id=category_id,

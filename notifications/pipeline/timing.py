@@ -127,9 +127,12 @@ def table(
     return rows
 
 
+AHEAD = timedelta(hours=14)  # of UTC: Kiribati
+
+
 def earliest(local_time: datetime) -> datetime:
     """When the first place on earth has this time: from then on there is something to do."""
-    return local_time.replace(tzinfo=UTC) - timedelta(hours=14)
+    return local_time.replace(tzinfo=UTC) - AHEAD
 
 
 def latest(local_time: datetime) -> datetime:

@@ -81,15 +81,6 @@ def test_reach_that_takes_too_long_is_estimated(shop: Tenant, monkeypatch: Any, 
     monkeypatch.setattr(
         reach, "COUNT", reach.COUNT.replace("count(*)", "count(*) + 0 * count(pg_sleep(0.05))", 1)
     )
-    monkeypatch.setattr(reach, "SAMPLE_PERCENT", 100)
-    sampled = reach._counted
-
-    def patient(source: str, filters: dict[str, Any], scope: dict[str, int]) -> Any:
-        if "TABLESAMPLE" in source:
-            monkeypatch.setattr(reach, "PATIENCE", "5s")
-        return sampled(source, filters, scope)
-
-    monkeypatch.setattr(reach, "_counted", patient)
     category = shop.application.categories.get(slug="critical")
     found = reach.of({"all": True}, application_id=shop.id, category_id=category.id)
     assert found.reachable == 1

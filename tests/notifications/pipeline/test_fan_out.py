@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from devices.models import Device, Preference
+from devices.models import Device, Preference, Segment, Subscriber
 from notifications.models import Batch, Notification
 from notifications.pipeline import fan_out
 from tests.notifications.pipeline.conftest import Pipeline
@@ -166,3 +166,30 @@ def test_a_cancelled_notification_is_not_resolved_further(pipeline: Pipeline, ma
         fan_out.shard(shard.id)
 
     assert not Batch.objects.exists()
+
+
+def test_a_segment_is_resolved_as_it_is_at_launch(
+    pipeline: Pipeline, make_device: Callable[..., Device]
+) -> None:
+    application = pipeline.tenant.application
+    devices = [make_device(pipeline.tenant, name) for name in ("mia", "tom")]
+    Subscriber.objects.filter(external_id="mia").update(attributes={"plan": "gold"})
+    Segment.objects.create(
+        application=application,
+        slug="gold",
+        name="Gold",
+        rules={"all": [{"field": "attribute.plan", "is": "equal", "value": "gold"}]},
+    )
+    notification = pipeline.accept({"segment": "gold"})
+    pipeline.resolve(notification)
+    assert pipeline.ledger(notification) == {}
+    assert Batch.objects.get().device_ids == [devices[0].id]
+
+
+def test_a_segment_that_was_deleted_meanwhile_is_nobody(
+    pipeline: Pipeline, make_device: Callable[..., Device]
+) -> None:
+    make_device(pipeline.tenant, "mia")
+    notification = pipeline.accept({"segment": "gone"})
+    pipeline.resolve(notification)
+    assert (notification.status, notification.recipient_count) == ("sending", 0)

@@ -1,0 +1,42 @@
+"""What the clock calls: the runs of recurring campaigns. Safe to run twice at once, late, or not for a while."""
+
+from __future__ import annotations
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import services
+from campaigns.models import Campaign
+
+log = structlog.get_logger(__name__)
+
+
+def run_due() -> None:
+    """Make the runs whose moment has come."""
+    due = Campaign.objects.filter(status=Campaign.Status.RECURRING, next_run_at__lte=timezone.now())
+    for id in due.order_by("next_run_at").values_list("id", flat=True)[:100]:
+        try:
+            _run(id)
+        except Exception:  # one that cannot run must not keep the others from it
+            log.exception("run_failed", action="campaigns.run_failed", campaign=id)
+
+
+def _run(id: int) -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        campaign = (
+            Campaign.objects.select_for_update(of=("self",), skip_locked=True)
+            .select_related("category", "application", "notification")
+            .filter(id=id, status=Campaign.Status.RECURRING, next_run_at__lte=now)
+            .first()
+        )
+        if campaign is None or campaign.next_run_at is None:
+            return
+        is_paused = campaign.notification is not None and campaign.notification.paused_at is not None
+        if not is_paused:
+            services.run(campaign, campaign.next_run_at, by="schedule")
+        coming = services.next_run(campaign, campaign.next_run_at, now)
+        Campaign.objects.filter(id=id).update(
+            next_run_at=coming, status=Campaign.Status.RECURRING if coming else Campaign.Status.ENDED
+        )
