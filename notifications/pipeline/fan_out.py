@@ -15,7 +15,6 @@ from notifications.models import Notification, Shard
 from notifications.pipeline import audience, resolve, terms, wake
 from notifications.pipeline.resolve import Resolved
 
-
 log = structlog.get_logger(__name__)
 
 
