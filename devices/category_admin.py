@@ -65,7 +65,7 @@ class CapFormSet(forms.BaseInlineFormSet):
         return [
             form
             for form in self.forms
-            if getattr(form, "cleaned_data", {}).get("period") and not self._should_delete_form(form)
+            if (said := getattr(form, "cleaned_data", {})).get("period") and not said.get("DELETE")
         ]
 
 
@@ -81,7 +81,7 @@ class CapInline(TabularInline):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "most":
-            field.label = "Messages"
+            field.label = "At most"
         if db_field.name == "channel":
             field.help_text = ""
             field.choices = [("", "All together"), *list(field.choices)[1:]]

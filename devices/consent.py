@@ -23,7 +23,7 @@ Source = ConsentChange.Source
 UNSUBSCRIBED = "unsubscribed"
 SUBSCRIBER = "subscriber"  # the actor, when it is the person
 
-Wish = bool | None | Mapping[str, bool | None]
+Wish = bool | None | Mapping[Any, bool | None]  # by channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,12 @@ def write(
     people = list({subscriber_id for subscriber_id, _, _ in words} | unsubscribed.keys())
     if not people:
         return 0
+    common: dict[str, Any] = {"application": application_id, **asdict(origin)}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK, [people, application_id])
         known = {id for (id,) in cursor.fetchall()}
         said = {about: word for about, word in words.items() if about[0] in known}
-        statements = (
+        statements: tuple[tuple[str, dict[str, list[Any]]], ...] = (
             (WRITE, _columns({about: word for about, word in said.items() if word is not None})),
             (TAKE_BACK, _columns({about: word for about, word in said.items() if word is None})),
             (UNSUBSCRIBE, {"subscribers": list(unsubscribed), "unsubscribed": list(unsubscribed.values())}),
@@ -156,7 +157,7 @@ def write(
         changed = 0
         for statement, rows in statements:
             if rows["subscribers"]:
-                cursor.execute(statement, {"application": application_id, **asdict(origin), **rows})
+                cursor.execute(statement, common | rows)
                 changed += cursor.rowcount
     return changed
 

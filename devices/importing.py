@@ -76,7 +76,7 @@ class Chunk:
     """Good lines, keyed so that of several about the same thing the last one holds."""
 
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
-    words: dict[tuple[str, int, str], bool | None] = field(default_factory=dict)
+    words: dict[tuple[str, tuple[int, str]], bool | None] = field(default_factory=dict)
     unsubscribed: dict[str, bool] = field(default_factory=dict)
     devices: importing_rows.DeviceRows = field(default_factory=importing_rows.DeviceRows)
 
@@ -95,7 +95,7 @@ def subscribers(
                 raise InvalidField(f"/devices/{at}/subscriber", "the line itself says whose device it is")
         chunk.people.setdefault(line.external_id, {"external_id": line.external_id}).update(line.given())
         for about, is_allowed in said.by_channel.items():
-            chunk.words[line.external_id, *about] = is_allowed
+            chunk.words[line.external_id, about] = is_allowed
         if said.unsubscribed is not None:
             chunk.unsubscribed[line.external_id] = said.unsubscribed
         for row in rows:
@@ -184,7 +184,7 @@ def _store(chunk: Chunk, application_id: int, imported: Imported, origin: Origin
                 ids, created = importing_rows.people(application_id, list(chunk.people.values()))
                 consent.write(
                     application_id,
-                    {(ids[name], *about): is_allowed for (name, *about), is_allowed in chunk.words.items()},
+                    {(ids[name], *about): word for (name, about), word in chunk.words.items()},
                     {ids[name]: is_off for name, is_off in chunk.unsubscribed.items()},
                     origin=origin,
                 )
