@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
+from django.views.decorators.http import require_POST
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -21,6 +22,7 @@ from devices import centre
 from notifications import api as notifications
 from notifications import api_segments as reach
 from notifications import api_templates as templates
+from notifications import segment_reach
 
 
 class ExternalId(StringConverter):
@@ -91,5 +93,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<str:token>", centre.preferences),
     path("p/<str:token>/unsubscribe", centre.unsubscribe),
     path("p/<str:token>/subscribe", centre.subscribe),
+    path(
+        "admin/segments/estimate/",
+        admin.site.admin_view(require_POST(segment_reach.estimate)),
+        name="segment_estimate",
+    ),
     path("admin/", admin.site.urls),
 ]
