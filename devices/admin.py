@@ -17,12 +17,13 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from devices import (  # noqa: F401 (the first two register)
+from devices import (  # noqa: F401 (those called …_admin register)
     application_admin,
     category_admin,
     consent,
     links,
     quiet,
+    segment_admin,
     selectors,
     services,
 )
