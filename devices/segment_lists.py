@@ -80,7 +80,7 @@ def _external_id(value: Any) -> str:
     if isinstance(value, dict):
         return json.converted({"external_id": value.get("external_id")}, Member).external_id
     if value.startswith(b'"'):
-        return json.decoded(value, ExternalId)  # type: ignore[arg-type]
+        return json.decoded(value, ExternalId)
     return json.decoded(value, Member).external_id
 
 

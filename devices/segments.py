@@ -20,13 +20,16 @@ from tenants.models import Application
 
 __all__ = [
     "Condition",
+    "Fault",
     "InUse",
+    "Taken",
     "check",
     "compiled",
     "condition",
     "delete",
     "is_kept",
     "of",
+    "refused",
     "save",
     "segments",
 ]

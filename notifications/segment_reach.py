@@ -35,7 +35,7 @@ def _context(request: HttpRequest) -> dict[str, Any]:
     if faults := segments.check(rules, application):
         return {"words": "Complete the rules first.", "faults": faults}
     category = Category.objects.filter(
-        pk=_number(request.POST.get("estimate_category")), application_id=application
+        pk=_number(request.POST.get("estimate_category")) or 0, application_id=application
     ).first()
     try:
         found = reach.of_rules(
