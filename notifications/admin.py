@@ -21,7 +21,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from devices.models import Subscriber
-from notifications import (  # noqa: F401 (the first three register)
+from notifications import (  # noqa: F401 (the first three and the last register)
     credentials,
     dead_letters,
     incident_admin,
@@ -29,6 +29,7 @@ from notifications import (  # noqa: F401 (the first three register)
     selectors,
     services,
     sums,
+    template_admin,
 )
 from notifications.models import Delivery, Notification
 from tenants.console import ReadOnlyAdmin

@@ -15,7 +15,8 @@ from notifications.pipeline import render
 from notifications.pipeline.build import providers
 from notifications.providers.base import PayloadTooLarge
 from notifications.sizes import LABELS, Size
-from notifications.template_wording import NotRenderable, Wording
+from notifications.template_wording import Wording
+from notifications.templating import NotRenderable
 from tenants.models import Application
 
 

@@ -15,7 +15,8 @@ from notifications import services, template_versions
 from notifications import template_wording as wordings
 from notifications.models import TemplateVersion
 from notifications.pipeline.accept import Draft
-from notifications.template_wording import Missing, NotRenderable, Variant, Wording
+from notifications.template_wording import Variant, Wording
+from notifications.templating import Missing, NotRenderable
 
 VARIABLES_BYTES = 32_768
 PERSON = "…"  # stands for what is known of each person only

@@ -14,7 +14,7 @@ from config.problems import InvalidField
 from notifications import content as contents
 from notifications import templating
 from notifications.template_filters import LOCALE
-from notifications.templating import Fault, Missing, NotRenderable, Text
+from notifications.templating import Fault, NotRenderable, Text
 
 PERSON_FIELDS = ("external_id", "locale", "country")
 ATTRIBUTES, CALL = "subscriber.attributes", "variables"
@@ -237,6 +237,3 @@ def name_of(path: Iterable[str]) -> str:
             f"there is no subscriber.{rest[0]}: there are {', '.join(PERSON_FIELDS)} and attributes"
         )
     raise ValueError(f"there is no “{root}”: variables are called variables.… or subscriber.…")
-
-
-__all__ = ["Missing", "NotRenderable", "Variant", "Wording"]

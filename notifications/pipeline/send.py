@@ -24,7 +24,7 @@ from notifications.pipeline.claim import Batch
 from notifications.pipeline.load import Content, Recipient
 from notifications.pipeline.render import Sent
 from notifications.providers.base import Outcome, PayloadTooLarge, Provider, Result
-from notifications.template_wording import Missing, NotRenderable
+from notifications.templating import Missing, NotRenderable
 
 log = structlog.get_logger(__name__)
 
