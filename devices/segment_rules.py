@@ -266,7 +266,9 @@ class _Reader:
 
     def by_slug(self, model: type[Any], slug: Any) -> Any:
         """Of this application; another's does not exist (law 7)."""
-        if not isinstance(slug, str) or "\x00" in slug:
+        try:
+            values.text(slug)
+        except Invalid:
             return None
         return model.objects.filter(application_id=self.application_id, slug=slug).first()
 

@@ -90,6 +90,8 @@ BAD: list[tuple[Any, str, str]] = [
     ({"consent": "marketing", "is": 1}, "/is", "true or false"),
     ({"segment": "none"}, "/segment", "no such segment"),
     ({"segment": ["none"]}, "/segment", "no such segment"),
+    ({"segment": "\ud800"}, "/segment", "no such segment"),
+    ({"consent": "a\x00"}, "/consent", "no such category"),
 ]  # fmt: skip
 
 
