@@ -20,6 +20,7 @@ from devices.models import Segment, SegmentMember, SegmentSize, Subscriber
 
 CHUNK = 10_000
 ERRORS_LISTED = 100
+SMALL = 10_000
 
 
 class Mode(StrEnum):
@@ -129,9 +130,15 @@ def _store(segment: Segment, people: array[int], mode: Mode, filled: Filled) -> 
 
 def note_size(segment: Segment, size: int) -> None:
     """The size of now, in the segment and in its history."""
+    before = segment.size or 0
     Segment.objects.filter(pk=segment.pk).update(size=size)
     if SegmentSize.objects.filter(segment=segment).values_list("size", flat=True).first() != size:
         SegmentSize.objects.create(segment=segment, size=size)
+    if abs(size - before) > max(SMALL, before // 10):
+        # Else the planner takes a list of a million for one of thousands, and reads all of it in every shard: of
+        # 300 000 members 1.4 s instead of 0.35.
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE (SKIP_LOCKED) devices_segmentmember")
 
 
 def forget(subscriber: Subscriber) -> None:

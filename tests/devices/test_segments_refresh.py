@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from devices import periodic
+from devices import periodic, segment_lists
 from devices.models import Segment, SegmentMember, SegmentSize, Subscriber
 from tests.conftest import Tenant
 from tests.devices.test_segments import matched
@@ -84,6 +85,20 @@ def test_the_history_keeps_what_changed(shop: Tenant) -> None:
     later()
     periodic.refresh_segments()
     assert SegmentSize.objects.count() == 1
+
+
+def test_the_planner_is_told_of_a_large_change(shop: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_lists, "SMALL", 2)
+    people = [Subscriber(application=shop.application, external_id=f"u-{n}") for n in range(5)]
+    Subscriber.objects.bulk_create(people)
+    make(shop, "all", {"not": GOLD})
+    with CaptureQueriesContext(connection) as first:
+        periodic.refresh_segments()
+    later()
+    with CaptureQueriesContext(connection) as second:
+        periodic.refresh_segments()
+    told = [any("ANALYZE" in query["sql"] for query in found) for found in (first, second)]
+    assert told == [True, False]
 
 
 def test_lists_and_live_segments_are_let_be(shop: Tenant) -> None:
