@@ -13,7 +13,6 @@ from config.openapi import documented
 from config.problems import InvalidField, Problem
 from config.types import ExternalId, Locale, text
 from notifications import template_preview, template_versions
-from notifications import template_wording as wordings
 from notifications.models import Template
 from notifications.shapes import Page
 from notifications.template_versions import New, Said
@@ -134,7 +133,7 @@ class Preview(rest.Endpoint):
         template = found(request, slug)
         assert template.current
         preview = template_preview.of(
-            template_versions.wording(template.current, missing=wordings.LENIENT),
+            template_versions.lenient(template.current),
             application=rest.key(request).application,
             subscriber=_subscriber(request, wish.subscriber),
             variables=wish.variables,

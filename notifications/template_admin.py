@@ -129,7 +129,7 @@ class TemplateAdmin(ConsoleAdmin):
             "title": template.name if template else "New template",
             "editor": editor,
             "template_object": template,
-            "missing_words": {value: help for value, _, help in template_forms.MISSING},
+            "missing_words": {value: help for value, (_, help) in template_diff.MISSING.items()},
             "has_errors": any(_has_errors(part) for part in editor.parts),
             "may_change": may_change,
             "may_delete": template is not None and self.has_delete_permission(request, template),

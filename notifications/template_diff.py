@@ -9,6 +9,15 @@ from typing import Any, NamedTuple
 
 from notifications.models import TemplateVersion
 
+# What becomes of somebody who lacks something, and what that means.
+MISSING = {
+    "default": ("Leave the place empty", "They get it all the same."),
+    "skip": ("Skip the person", "They do not get it; the report says why."),
+    "fail": (
+        "Refuse the call",
+        "Your systems are told at once. In a campaign to many, such a person is skipped.",
+    ),
+}
 LABELS = {"title": "Title", "body": "Text", "image": "Picture", "url": "Opens"}
 
 
@@ -39,7 +48,7 @@ def _fields(version: TemplateVersion) -> dict[str, str]:
     for locale, texts in version.locales.items():
         fields |= {f"{label} ({locale})": text for label, text in _texts(texts)}
     fields |= {f"In place of {name}": str(value) for name, value in version.defaults.items()}
-    return {**fields, "If something is missing": version.get_missing_display()}
+    return {**fields, "If something is missing": MISSING[version.missing][0]}
 
 
 def _texts(texts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,7 @@ def date(value: object, style: object = "medium", zone: object = "UTC", *, conte
         raise FilterArgumentError(f"date: there is no time zone “{zone}”", token=None)
     moment = _moment(value).astimezone(ZoneInfo(zone))
     if style in STYLES:
-        return dates.format_date(moment, style, locale=_locale(context))  # type: ignore[arg-type]
+        return dates.format_date(moment, style, locale=_locale(context))
     if not isinstance(style, str) or not 0 < len(style) <= 64 or any(c.isdigit() for c in _directives(style)):
         raise FilterArgumentError("date: expected short, medium, long, full, or a pattern", token=None)
     return moment.strftime(style)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,21 +17,13 @@ from notifications import template_versions
 from notifications import template_wording as wordings
 from notifications.content import normal
 from notifications.models import Template
+from notifications.template_diff import MISSING
 from notifications.template_versions import Said
 from notifications.template_wording import Wording
 from tenants.models import Application
 
 TEXTS = ("title", "body", "image", "url")
 DEFAULT, SAMPLE = "default:", "sample:"
-MISSING = (
-    ("default", "Leave the place empty", "They get it all the same."),
-    ("skip", "Skip the person", "They do not get it; the report says why."),
-    (
-        "fail",
-        "Refuse the call",
-        "Your systems are told at once. In a campaign to many, such a person is skipped.",
-    ),
-)
 
 
 def line(label: str, longest: int, hint: str = "", **options: Any) -> forms.CharField:
@@ -53,7 +45,9 @@ class About(forms.Form):
         help_text="For your systems, in their calls. It cannot be changed later.",
     )
     missing = forms.ChoiceField(
-        choices=[(value, words) for value, words, _ in MISSING], widget=forms.RadioSelect, initial="default"
+        choices=[(value, words) for value, (words, _) in MISSING.items()],
+        widget=forms.RadioSelect,
+        initial="default",
     )
 
     def __init__(self, *args: Any, template: Template | None = None, **kwargs: Any) -> None:
@@ -109,8 +103,32 @@ class Button(forms.Form):
     url = line("Opens", 2048, "https://…")
 
 
-Languages = forms.formset_factory(Language, extra=0, can_delete=True, max_num=100)
-Data = forms.formset_factory(Datum, extra=1, max_num=100)
+class Named(forms.BaseFormSet):
+    """Rows of which no two may have the same name."""
+
+    by: str
+    known_as: Callable[[str], str] = staticmethod(str)
+
+    def clean(self) -> None:
+        seen = set()
+        for form in self.forms:
+            name = self.known_as(getattr(form, "cleaned_data", {}).get(self.by, ""))
+            if name and name in seen:
+                form.add_error(self.by, "There is one of this name above.")
+            seen.add(name)
+
+
+class NamedLanguages(Named):
+    by = "code"
+    known_as = staticmethod(normal)
+
+
+class NamedData(Named):
+    by = "key"
+
+
+Languages = forms.formset_factory(Language, NamedLanguages, extra=0, can_delete=True, max_num=100)
+Data = forms.formset_factory(Datum, NamedData, extra=1, max_num=100)
 Buttons = forms.formset_factory(Button, extra=1, max_num=5)
 ROWS = ("languages", "data", "buttons")
 
@@ -172,7 +190,7 @@ class Editor:
         content = {"title": "", "body": "", **content}
         if data := {row["key"]: row.get("value", "") for row in _rows(self.data) if row.get("key")}:
             content["data"] = data
-        if buttons := [_present(row) for row in _rows(self.buttons) if row.get("id") or row.get("title")]:
+        if buttons := [_present(row) for row in _rows(self.buttons) if _is_button(row)]:
             content["actions"] = buttons
         return {
             "name": self.about.cleaned_data.get("name") or None,
@@ -216,7 +234,7 @@ class Editor:
     @property
     def samples(self) -> dict[str, Any]:
         """The call's variables as typed for the preview."""
-        given = self._posted or {}
+        given: Mapping[str, Any] = self._posted or {}
         start = f"{SAMPLE}variables."
         return {
             name.removeprefix(start): value
@@ -248,27 +266,28 @@ class Editor:
 
     def at(self, pointer: str) -> tuple[forms.Form, str | None]:
         """The form and field that a pointer of the API speaks of."""
-        _, root, *rest = [*pointer.split("/"), "", ""]
+        _, root, *rest = [*pointer.split("/"), "", "", ""]
         if root == "locales":
-            for form in self.languages:
-                code = form.cleaned_data.get("code", "")
-                if normal(code) == normal(rest[0]):
-                    return form, rest[1] if rest[1] in TEXTS else "code"
-        if root == "content" and rest[0] in TEXTS:
+            form = _first(self.languages, lambda row: normal(row.get("code", "")) == normal(rest[0]))
+            return (form, rest[1] if rest[1] in TEXTS else "code") if form else (self.about, None)
+        if rest[0] in TEXTS:
             return self.own, rest[0]
-        if root == "content" and rest[0] == "data":
+        if rest[0] == "data":
             key = rest[1].replace("~1", "/").replace("~0", "~")
-            for form in self.data:
-                if form.cleaned_data.get("key") == key:
-                    return form, "value"
-        if (
-            root == "content"
-            and rest[0] == "actions"
-            and rest[1].isdigit()
-            and int(rest[1]) < len(self.buttons.forms)
-        ):
-            return self.buttons.forms[int(rest[1])], rest[2] if rest[2] in ("title", "url") else "id"
+            form = _first(self.data, lambda row: row.get("key") == key)
+            return (form, "value") if form else (self.about, None)
+        filled = [form for form in self.buttons.forms if _is_button(form.cleaned_data)]
+        if rest[0] == "actions" and rest[1].isdigit() and int(rest[1]) < len(filled):
+            return filled[int(rest[1])], rest[2] if rest[2] in ("title", "url") else "id"
         return self.about, None
+
+
+def _first(formset: Any, wanted: Callable[[dict[str, Any]], bool]) -> forms.Form | None:
+    return next((form for form in formset.forms if wanted(form.cleaned_data)), None)
+
+
+def _is_button(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("id") or row.get("title"))
 
 
 def added(posted: QueryDict) -> QueryDict | None:

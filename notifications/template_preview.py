@@ -40,7 +40,7 @@ def of(
     variables: Mapping[str, Any] | None = None,
     locale: str | None = None,
 ) -> Preview:
-    """Of a lenient wording (of_version(…, missing=LENIENT)). locale: instead of the person's. Raises InvalidField."""
+    """Of a lenient wording (template_versions.lenient). locale: instead of the person's. Raises InvalidField."""
     sends.check_variables(variables or {})
     person = None
     if subscriber:

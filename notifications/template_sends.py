@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -82,16 +82,13 @@ def _refuse_missing(
 def _people(audience: Mapping[str, Any], application_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Those listed who are known, and what is known of them; of a mass audience, whoever lacks something is skipped."""
     fields = (*wordings.PERSON_FIELDS, "attributes")
-    if "subscribers" in audience:
-        ids = audience["subscribers"]
-        rows = Subscriber.objects.filter(application_id=application_id, external_id__in=ids).values_list(
-            "external_id", *fields
-        )
-    elif "devices" in audience:
-        ids = audience["devices"]
-        rows = Device.objects.filter(application_id=application_id, public_id__in=ids).values_list(
-            "public_id", *(f"subscriber__{field}" for field in fields)
-        )
+    rows: Iterable[tuple[Any, ...]]
+    if ids := audience.get("subscribers", []):
+        subscribers = Subscriber.objects.filter(application_id=application_id, external_id__in=ids)
+        rows = subscribers.values_list("external_id", *fields)
+    elif ids := audience.get("devices", []):
+        devices = Device.objects.filter(application_id=application_id, public_id__in=ids)
+        rows = devices.values_list("public_id", *(f"subscriber__{field}" for field in fields))
     else:
         return
     kind, found = next(iter(audience)), {str(id): known for id, *known in rows}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import orjson
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, ProtectedError, QuerySet
+from django.db.models import Max, ProtectedError, QuerySet
 
 from config.problems import InvalidField
 from config.types import Locale, Slug, text
@@ -101,21 +101,24 @@ def template(application_id: int, slug: str) -> Template | None:
 
 def current(application_id: int, slug: str) -> tuple[int, Wording] | None:
     """The id of what the template says now, and that."""
-    found = (
-        TemplateVersion.objects.filter(
-            template__application_id=application_id, template__slug=slug, id=F("template__current_id")
-        )
-        .only("content", "locales", "defaults", "missing")
-        .first()
-    )
-    return (found.pk, wording(found)) if found else None
+    id = templates(application_id).filter(slug=slug).values_list("current_id", flat=True).first()
+    if id is None:
+        return None
+    if known := wordings.known(id):
+        return id, known
+    version = TemplateVersion.objects.filter(template__application_id=application_id, id=id).first()
+    return (id, wording(version)) if version else None
 
 
-def wording(version: TemplateVersion, *, missing: str = "") -> Wording:
-    """missing: instead of its own rule."""
+def wording(version: TemplateVersion) -> Wording:
     return wordings.of_version(
-        version.pk, version.content, version.locales, version.defaults, missing or version.missing
+        version.pk, version.content, version.locales, version.defaults, version.missing
     )
+
+
+def lenient(version: TemplateVersion) -> Wording:
+    """To look at: whatever is missing is left empty."""
+    return wordings.read(version.content, version.locales, version.defaults, wordings.LENIENT)
 
 
 # --- writes -----------------------------------------------------------------------------------

@@ -133,7 +133,12 @@ def _place(values: Mapping[str, Any], name: str) -> tuple[dict[str, Any], str]:
 
 # --- reading a version ------------------------------------------------------------------------
 
-_known: dict[tuple[int, str], Wording] = {}
+_known: dict[int, Wording] = {}
+
+
+def known(id: int) -> Wording | None:
+    """Of a stored version that was read before."""
+    return _known.get(id)
 
 
 def of_version(
@@ -143,12 +148,13 @@ def of_version(
     defaults: Mapping[str, Any],
     missing: str,
 ) -> Wording:
-    """Of a stored version, read once. missing: its own, or another to look at it with."""
-    if (id, missing) not in _known:
-        if len(_known) >= REMEMBERED:
-            _known.clear()
-        _known[id, missing] = read(content, locales, defaults, missing)
-    return _known[id, missing]
+    """Of a stored version, read once."""
+    if found := _known.get(id):
+        return found
+    if len(_known) >= REMEMBERED:
+        _known.clear()
+    _known[id] = wording = read(content, locales, defaults, missing)
+    return wording
 
 
 def read(
@@ -236,4 +242,4 @@ def name_of(path: Iterable[str]) -> str:
         raise ValueError(
             f"there is no subscriber.{rest[0]}: there are {', '.join(PERSON_FIELDS)} and attributes"
         )
-    raise ValueError(f"there is no “{root}”: variables are called variables.… or subscriber.…")
+    raise ValueError(f"there is no “{root}”: write variables.{root}, or subscriber.attributes.{root}")

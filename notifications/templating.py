@@ -96,9 +96,31 @@ class Text:
     variables: tuple[Variable, ...]
     cared_for: frozenset[tuple[str, ...]]
     _template: BoundTemplate
+    _plain: tuple[str | tuple[str, ...], ...]  # where it is only words and variables: these
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Raises Missing (of a strict text), NotRenderable."""
+        filled = self._filled(values) if self._plain else None
+        return self._rendered(values) if filled is None else filled
+
+    def _filled(self, values: Mapping[str, Any]) -> str | None:
+        """The short way: a twentieth of the time. None: something is missing, neither text nor number, or long."""
+        found = []
+        for part in self._plain:
+            value: Any = part
+            if not isinstance(part, str):
+                value = values
+                for name in part:
+                    value = value.get(name) if isinstance(value, dict) else None
+                if type(value) is int:
+                    value = str(value)
+                if not isinstance(value, str):
+                    return None
+            found.append(value)
+        text = "".join(found)
+        return text if 4 * len(text) <= OUTPUT_BYTES else None
+
+    def _rendered(self, values: Mapping[str, Any]) -> str:
         try:
             return self._template.render(values)
         except UndefinedError as error:
@@ -128,7 +150,7 @@ def parse(source: str, *, is_strict: bool = True) -> Text:
         if name not in FILTERS:
             raise Fault(_line(source, spans[0].index), f"there is no filter “{name}”")
     cared_for = frozenset(path.segments for path in _cared_for(template))
-    return Text(source, tuple(_variables(template, source)), cared_for, template)
+    return Text(source, tuple(_variables(template, source)), cared_for, template, _plain(template.nodes))
 
 
 # --- the environment --------------------------------------------------------------------------
@@ -140,7 +162,7 @@ class Context(RenderContext):
     __slots__ = ("_disabled", "_steps", "_work")
 
     @property
-    def disabled_tags(self) -> list[str]:  # type: ignore[override]
+    def disabled_tags(self) -> list[str]:
         """Every node looks here before it renders."""
         self._step()
         return self._disabled
@@ -227,6 +249,27 @@ def _variables(template: BoundTemplate, source: str) -> Iterator[Variable]:
         if not isinstance(variable.segments[0], str):
             raise Fault(line, "a variable begins with its name")
         yield Variable(_written(variable.segments), line)
+
+
+def _plain(nodes: Sequence[Node]) -> tuple[str | tuple[str, ...], ...]:
+    """Words and the paths of variables, if there is nothing else."""
+    parts: list[str | tuple[str, ...]] = []
+    for node in nodes:
+        expression = node.expression if isinstance(node, output.OutputNode) else None
+        if isinstance(node, content.ContentNode):
+            parts.append(node.text)
+        elif isinstance(expression, FilteredExpression) and _is_plain(expression):
+            parts.append(tuple(expression.left.path))  # type: ignore[attr-defined]
+        else:
+            return ()
+    return tuple(parts)
+
+
+def _is_plain(expression: FilteredExpression) -> bool:
+    left = expression.left
+    return (
+        not expression.filters and isinstance(left, Path) and all(isinstance(part, str) for part in left.path)
+    )
 
 
 def _cared_for(template: BoundTemplate) -> Iterator[_Read]:

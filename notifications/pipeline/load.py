@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -87,14 +87,21 @@ CONTENTS = """
         n.local_time, n.send_window, n.deadline, a.default_time_zone, a.quiet_hours,
         CASE WHEN a.quiet_hours <> '[]' OR EXISTS (SELECT FROM devices_quiethours q WHERE q.application_id = a.id)
             THEN c.quiet_rule ELSE 'ignore' END,
-        n.template_version_id, n.variables, v.content, v.locales, v.defaults, v.missing, a.default_locale,
+        n.template_version_id, n.variables, a.default_locale,
         g.replay
     FROM unnest(%(ids)s::uuid[], %(replays)s::int[]) AS g (id, replay)
     JOIN notifications_notification n ON n.id = g.id
     JOIN devices_category c ON c.id = n.category_id
     JOIN tenants_application a ON a.id = n.application_id
-    LEFT JOIN notifications_templateversion v ON v.id = n.template_version_id
 """
+
+VERSIONS = """
+    SELECT v.id, v.content, v.locales, v.defaults, v.missing FROM notifications_templateversion v
+    JOIN notifications_template t ON t.id = v.template_id
+    WHERE v.id = ANY (%(ids)s) AND t.application_id = ANY (%(applications)s)
+"""
+
+VERSION = -4  # the place of template_version_id
 
 RECIPIENTS = f"""
     SELECT d.id, d.token, d.environment, d.fid, d.p256dh, d.auth, d.subscriber_id,
@@ -134,10 +141,25 @@ async def contents(
     """By notification and which sending of it: a replay's lifetime counts from the replay."""
     ids, replays = [id for id, _ in sent], [replay for _, replay in sent]
     cursor = await connection.execute(CONTENTS, {"ids": ids, "replays": replays})
-    return {(row[0], row[-1]): _content(*row[:-1]) for row in await cursor.fetchall()}
+    rows = await cursor.fetchall()
+    wordings_of = await _wordings(connection, rows)
+    return {(row[0], row[-1]): _content(wordings_of, *row[:-1]) for row in rows}
+
+
+async def _wordings(connection: AsyncConnection, rows: Sequence[Any]) -> dict[int, Wording]:
+    """What the templates' versions among the rows of CONTENTS say; those not read before are."""
+    versions = {row[VERSION]: row[1] for row in rows if row[VERSION] is not None}
+    known = {id: wording for id in versions if (wording := wordings.known(id))}
+    if wanted := {id: application for id, application in versions.items() if id not in known}:
+        cursor = await connection.execute(
+            VERSIONS, {"ids": list(wanted), "applications": list(set(wanted.values()))}
+        )
+        known |= {row[0]: wordings.of_version(*row) for row in await cursor.fetchall()}
+    return known
 
 
 def _content(
+    wordings_of: Mapping[int, Wording],
     id: UUID,
     application_id: int,
     category_id: int,
@@ -159,10 +181,6 @@ def _content(
     quiet_rule: str,
     version_id: int | None,
     variables: dict[str, Any] | None,
-    version_content: dict[str, Any],
-    locales: dict[str, Any],
-    defaults: dict[str, Any],
-    missing: str,
     default_locale: str,
 ) -> Content:
     timed = Timing(
@@ -177,7 +195,7 @@ def _content(
     )
     wording = None
     if version_id is not None:
-        wording = wordings.of_version(version_id, version_content, locales, defaults, missing)
+        wording = wordings_of.get(version_id)
     elif "locales" in content:
         wording = wordings.literal(content)
     return Content(
@@ -198,7 +216,7 @@ def _content(
         wording,
         variables or {},
         default_locale,
-        is_template_gone=variables is not None and version_id is None,
+        is_template_gone=variables is not None and wording is None,
     )
 
 

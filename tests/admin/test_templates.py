@@ -109,6 +109,7 @@ def test_saving_makes_a_version_and_saving_the_same_none(
         ({"data-0-value": "{{"}, "data-0-value", "Line 1"),
         ({"buttons-0-title": "{{"}, "buttons-0-title", "Line 1"),
         ({"name": ""}, "name", "required"),
+        ({"data-1-key": "screen", "data-1-value": "x"}, "data-1-key", "one of this name"),
     ],
 )
 def test_a_fault_is_told_at_its_field_and_nothing_is_saved(
