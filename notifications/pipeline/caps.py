@@ -12,6 +12,17 @@ from typing import Any
 
 from notifications.pipeline.terms import Limit
 
+# Taking entries apart costs more than all the rest, so old ones stay until there are this many.
+MOST_KEPT = 30
+
+APPENDED = """CASE
+            WHEN excluded.notification_ids[1] = ANY (r.notification_ids) THEN r.{column}
+            WHEN cardinality(r.days) < {most} THEN r.{column} || excluded.{column}
+            ELSE excluded.{column} || ARRAY(
+                SELECT v FROM unnest(r.{column}, r.days) AS k (v, d)
+                WHERE d > least(excluded.days[1], current_date) - {kept}
+            ) END"""
+
 # Longer than any period, counted back from today or from the day the message is due.
 KEPT_DAYS = 8
 
@@ -27,14 +38,9 @@ RESERVE = """,
         INSERT INTO notifications_recent AS r (recipient, application_id, notification_ids, category_ids, days)
         SELECT recipient, %(application)s, ARRAY[notification_id], ARRAY[%(category)s::bigint], ARRAY[day]
         FROM wanted ORDER BY recipient
-        ON CONFLICT (recipient) DO UPDATE SET (notification_ids, category_ids, days) = (
-            SELECT array_agg(n), array_agg(c), array_agg(d) FROM (
-                SELECT n, c, d FROM unnest(r.notification_ids, r.category_ids, r.days) AS k (n, c, d)
-                WHERE n <> excluded.notification_ids[1] AND d > least(excluded.days[1], current_date) - {kept}
-                UNION ALL SELECT excluded.notification_ids[1], excluded.category_ids[1], excluded.days[1]
-            ) AS kept
-        )
-        WHERE excluded.notification_ids[1] = ANY (r.notification_ids) OR (
+        ON CONFLICT (recipient) DO UPDATE SET
+            notification_ids = {notification_ids}, category_ids = {category_ids}, days = {days}
+        WHERE cardinality(r.days) < %(least)s OR excluded.notification_ids[1] = ANY (r.notification_ids) OR (
             SELECT {allowed} FROM unnest(r.category_ids, r.days) AS k (c, d)
         )
         RETURNING recipient
@@ -62,10 +68,11 @@ GIVE_BACK = """,
     places AS (
         SELECT r.recipient FROM notifications_recent r JOIN given_up g ON g.recipient = r.recipient
         WHERE %(id)s = ANY (r.notification_ids)
-            AND NOT EXISTS (SELECT FROM under_way u WHERE u.recipient = r.recipient)
-            AND NOT EXISTS (
-                SELECT FROM notifications_delivery l WHERE l.notification_id = %(id)s
-                    AND l.subscriber_id = r.recipient AND l.outcome IN ('accepted', 'uncertain')
+            -- NOT IN, not NOT EXISTS: these are hashed, whatever the planner expects of them.
+            AND r.recipient NOT IN (SELECT recipient FROM under_way)
+            AND r.recipient NOT IN (
+                SELECT subscriber_id FROM notifications_delivery WHERE notification_id = %(id)s
+                    AND subscriber_id IS NOT NULL AND outcome IN ('accepted', 'uncertain')
             )
         ORDER BY r.recipient FOR UPDATE OF r
     ),
@@ -88,7 +95,12 @@ def reserve(limits: Sequence[Limit]) -> tuple[str, dict[str, Any]]:
             f" < %(most_{number})s"
         )
         parameters |= {f"capped_{number}": list(limit.category_ids), f"most_{number}": limit.most}
-    return RESERVE.format(kept=KEPT_DAYS, allowed=" AND ".join(allowed)), parameters
+    parameters["least"] = min(limit.most for limit in limits)  # so few cannot be too many
+    columns = {
+        column: APPENDED.format(column=column, most=MOST_KEPT, kept=KEPT_DAYS)
+        for column in ("notification_ids", "category_ids", "days")
+    }
+    return RESERVE.format(allowed=" AND ".join(allowed), **columns), parameters
 
 
 _MONDAY = "excluded.days[1] - (extract(isodow FROM excluded.days[1])::int - 1)"
