@@ -7,7 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, campaign, fairness, latency, report
+from benchmarks import (
+    api,
+    campaign,
+    events_ingest,
+    fairness,
+    latency,
+    report,
+    rules,
+    segment_estimate,
+)
 from simulator.stack import Stack, running
 
 SIZE = int(os.environ.get("SIZE", "100000"))
@@ -27,6 +36,9 @@ def main() -> int:
         key = application["server_key"]
         _devices(stack, application["application"])
         campaign.fan_out(stack, key)
+        rules.fan_out(stack, key, application["application"])
+        events_ingest.ingest(stack, key, SIZE)
+        segment_estimate.estimates(stack, key)
         api.single(stack, key, SIZE)
         api.batch(stack, key, SIZE)
         _senders(stack, key)

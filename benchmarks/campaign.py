@@ -35,19 +35,19 @@ def progress(stack: Stack, key: str, id: str) -> dict[str, Any]:
     return dict(request("GET", f"{stack.url}/v1/notifications/{id}", key=key)[1])
 
 
-def fan_out(stack: Stack, key: str) -> None:
+def fan_out(stack: Stack, key: str, name: str = "fan_out") -> None:
     """Launch with no sender running, until every shard is resolved; then cancel, which settles everyone again."""
     began = time.monotonic()
     id = launch(stack, key)
     found = _until(stack, key, id, lambda answer: answer["status"] != "fanning_out")
     seconds = time.monotonic() - began
     recipients = found["counts"]["recipients"]
-    report.line(
-        "fan_out", devices=recipients, seconds=round(seconds, 2), per_second=round(recipients / seconds)
-    )
+    report.line(name, devices=recipients, seconds=round(seconds, 2), per_second=round(recipients / seconds))
     began = time.monotonic()
     request("POST", f"{stack.url}/v1/notifications/{id}/cancel", key=key)
-    report.line("cancel", devices=recipients, seconds=round(time.monotonic() - began, 2))
+    report.line(
+        name.replace("fan_out", "cancel"), devices=recipients, seconds=round(time.monotonic() - began, 2)
+    )
 
 
 def whole(stack: Stack, key: str) -> None:
