@@ -18,7 +18,7 @@ from liquid.undefined import Undefined
 
 from config.types import time_zones
 
-LONGEST = 16_384
+LONGEST, COMPARED = 16_384, 200
 STYLES = ("short", "medium", "long", "full")
 # The name under which a text's own locale is among its values; no template can name it.
 LOCALE = "\0locale"
@@ -38,6 +38,13 @@ def join(value: Any, separator: object = " ", *, environment: Any) -> str:
     if members * len(str(separator)) > LONGEST:
         raise ResourceLimitError("a value is too long", token=None)
     return array.join(value, separator, environment=environment)
+
+
+def uniq(value: Any, *key: Any) -> Any:
+    """Of dicts each is compared with each."""
+    if isinstance(value, (list, tuple)) and len(value) > COMPARED:
+        raise ResourceLimitError("a list is too long", token=None)
+    return array.uniq(value, *key)
 
 
 @with_context
@@ -126,10 +133,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     **{name: getattr(string, name) for name in ("truncatewords", "upcase", "url_encode")},
     **{name: getattr(math, name) for name in ("at_least", "at_most", "ceil", "divided_by", "floor", "minus")},
     **{name: getattr(math, name) for name in ("modulo", "plus", "times")},
-    **{
-        name: getattr(array, name)
-        for name in ("compact", "concat", "first", "last", "reverse", "sort", "uniq")
-    },
+    **{name: getattr(array, name) for name in ("compact", "concat", "first", "last", "reverse", "sort")},
     **{name: getattr(array, name) for name in ("sort_natural", "where")},
     "abs": math.abs_,
     "date": date,
@@ -144,4 +148,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "slice": string.slice_,
     "sum": array.sum_,
     "time": time,
+    "uniq": uniq,
 }

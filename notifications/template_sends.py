@@ -11,7 +11,7 @@ import orjson
 from config.problems import InvalidField
 from devices.models import Device, Subscriber
 from notifications import content as contents
-from notifications import services, template_versions
+from notifications import selectors, services, template_versions
 from notifications import template_wording as wordings
 from notifications.models import TemplateVersion
 from notifications.pipeline.accept import Draft
@@ -36,6 +36,16 @@ def check_variables(variables: Mapping[str, Any]) -> None:
 
 def drafted(draft: Draft, slug: str, *, application_id: int) -> Draft:
     """The draft, of the template's current version; draft.variables are the call's own. Raises InvalidField."""
+    try:
+        return _drafted(draft, slug, application_id)
+    except InvalidField:
+        key = draft.idempotency_key
+        if key and selectors.fingerprints(application_id, [key]):
+            return draft  # accepted before, whatever the template says by now: acceptance answers with that
+        raise
+
+
+def _drafted(draft: Draft, slug: str, application_id: int) -> Draft:
     found = template_versions.current(application_id, slug)
     if found is None:
         raise InvalidField("/template", "there is no such template")

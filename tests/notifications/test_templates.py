@@ -128,6 +128,7 @@ LETTERS = "{% assign l = variables.long | split: '' %}"
         "{{ variables.total | money: 'BITS' }}",
         "{{ variables.at | date: 'long', '../../etc/passwd' }}",
         "{{ variables.order | divided_by: 0 }}",
+        LETTERS + "{{ l | uniq }}",
     ],
 )
 def test_what_grows_without_end_or_makes_no_sense_is_refused_at_once(source: str) -> None:

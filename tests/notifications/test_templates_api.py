@@ -254,6 +254,19 @@ def test_the_same_key_and_call_is_one_notification_and_a_dry_run_is_none(
     assert (first.status_code, again.status_code, other.status_code) == (202, 200, 409)
 
 
+def test_a_call_that_is_repeated_is_known_even_if_the_template_says_something_else_by_now(
+    shop: Tenant, welcome: dict[str, Any], ann: Subscriber
+) -> None:
+    body = {"to": {"subscribers": ["ann"]}, "template": "welcome", "variables": {"order": 7}}
+    first = shop.server.post("notifications", body, Idempotency_Key="k")
+    new = {"content": {"title": "{{ variables.something_else }}", "body": ""}}
+    shop.server.put("templates/welcome", new)
+    again = shop.server.post("notifications", body, Idempotency_Key="k")
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert shop.server.post("notifications", body, Idempotency_Key="l").status_code == 422
+    assert Notification.objects.count() == 1
+
+
 def test_a_batch_mixes_templates_and_content(shop: Tenant, welcome: dict[str, Any], ann: Subscriber) -> None:
     to = {"subscribers": ["ann"]}
     items = [
