@@ -75,7 +75,13 @@ def clean_up(application_id: int) -> None:
     people = "(SELECT id FROM devices_subscriber WHERE application_id = %s)"
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM devices_preference WHERE subscriber_id IN {people}", [application_id])
-        for table in ("devices_device", "devices_subscriber", "devices_category", "tenants_apikey"):
+        for table in (
+            "devices_consentchange",
+            "devices_device",
+            "devices_subscriber",
+            "devices_category",
+            "tenants_apikey",
+        ):
             cursor.execute(f"DELETE FROM {table} WHERE application_id = %s", [application_id])
         cursor.execute("DELETE FROM tenants_application WHERE id = %s", [application_id])
 

@@ -173,6 +173,7 @@ CELERY_BEAT_SCHEDULE = {
     "tick": _tick("notifications.tick", 1.0),
     "campaigns": _tick("campaigns.tick", 1.0),
     "sweep": _tick("notifications.sweep", 5.0),
+    "segments": _tick("devices.refresh_segments", 60.0),
     "verify": _tick("notifications.verify", 20.0),
     "verify_again": _tick("notifications.verify_again", 300.0),
     "partitions": _tick("notifications.make_partitions", 3600.0),

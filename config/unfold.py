@@ -31,6 +31,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "title": "Messages",
         "items": [
             _item("Campaigns", "campaign", "campaigns", "campaign"),
+            _item("Templates", "edit_note", "notifications", "template"),
             _item("Notifications", "send", "notifications", "notification"),
             _item("Deliveries", "receipt_long", "notifications", "delivery"),
             _item("Dead letters", "unsubscribe", "notifications", "replay", "dead_letters"),
@@ -42,6 +43,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _item("Subscribers", "group", "devices", "subscriber"),
             _item("Devices", "smartphone", "devices", "device"),
+            _item("Segments", "filter_alt", "devices", "segment"),
             _item("Categories", "category", "devices", "category"),
         ],
     },

@@ -9,7 +9,7 @@ import orjson
 from django.db import connection, transaction
 
 from config.problems import InvalidField
-from devices import consent, links, people, quiet_rows, selectors
+from devices import consent, events, links, people, quiet_rows, segment_lists, selectors
 from devices.categories import USUAL
 from devices.consent import Origin, Wish
 from devices.models import Category, Device, Subscriber
@@ -115,6 +115,8 @@ def erase(subscriber: Subscriber) -> None:
     with transaction.atomic():
         for step in WHEN_ERASED:
             step(subscriber)
+        events.forget(subscriber)
+        segment_lists.forget(subscriber)
         Device.objects.filter(application_id=subscriber.application_id, subscriber_id=subscriber.id).delete()
         subscriber.delete()
 

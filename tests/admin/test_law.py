@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,8 +27,11 @@ def deeds(
     """Each deed's URL → whether it has been done."""
     draft, running, other = make_campaign(), make_campaign(), make_campaign()
     device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
-    for campaign in (running, other):
+    going, held = make_campaign(), make_campaign()
+    waiting = make_campaign(schedule="at", starts=f"{timezone.now() + timedelta(days=2):%Y-%m-%dT%H:%M}")
+    for campaign in (running, other, going, held, waiting):
         services.launch(campaign, by=anna)
+    services.pause(held)
     key, _ = tenants.create_key(shop.application, kind="server")
     credential = tenants.store_credential(shop.application, provider="console", public={}, secret="")
     credential.blocked_at = timezone.now()
@@ -41,6 +45,9 @@ def deeds(
     def cancelled(campaign: Campaign) -> bool:
         return Notification.objects.get(id=campaign.notification_id).status == Notification.Status.CANCELLED
 
+    def is_paused(campaign: Campaign) -> bool:
+        return Notification.objects.get(id=campaign.notification_id).paused_at is not None
+
     def fresh(row: Any) -> Any:
         return type(row).objects.get(pk=row.pk)
 
@@ -48,6 +55,9 @@ def deeds(
     return {
         f"campaigns/campaign/{draft.pk}/launch/": lambda: fresh(draft).notification_id is not None,
         f"campaigns/campaign/{running.pk}/cancel/": lambda: cancelled(running),
+        f"campaigns/campaign/{going.pk}/pause/": lambda: is_paused(going),
+        f"campaigns/campaign/{held.pk}/resume/": lambda: not is_paused(held),
+        f"campaigns/campaign/{waiting.pk}/unschedule/": lambda: fresh(waiting).status == "draft",
         f"campaigns/campaign/{draft.pk}/duplicate/": lambda: Campaign.objects.count() > campaigns,
         f"notifications/notification/{other.notification_id}/cancel/": lambda: cancelled(other),
         f"devices/device/{device.pk}/retire/": lambda: fresh(device).retired_at is not None,

@@ -61,7 +61,7 @@ BAD: list[tuple[Any, str]] = [
     (buy(at="yesterday"), "/at"),
     (buy(at="2026-11-20T10:00:00"), "/at"),
     (buy(at=before(days=26)), "/at"),
-    (buy(at=before(minutes=-6)), "/at"),
+    (buy(at=before(hours=-6)), "/at"),
     (buy(id="x"), "/id"),
     (buy(id=str(uuid.uuid4())), "/at"),
     (buy(properties=[]), "/properties"),
