@@ -16,7 +16,7 @@ from config.json import decoded
 from config.openapi import documented
 from config.problems import InvalidField, Problem
 from devices import selectors as devices
-from notifications import requests, selectors, services
+from notifications import explain, requests, selectors, services
 from notifications.models import Delivery, Notification
 from notifications.requests import Send, SendMany, SendManyDocumented
 from notifications.services import Accepted, Draft, IdempotencyConflict
@@ -228,6 +228,7 @@ class Explain(rest.Endpoint):
                 "notification": notification.id,
                 "subscriber": subscriber.external_id,
                 **selectors.explanation(notification, subscriber),
+                "rules": explain.rules(notification, subscriber),
             }
         )
 
@@ -286,6 +287,8 @@ def _shown(notification: Notification, counts: dict[str, Any]) -> dict[str, Any]
         "local_time": notification.local_time or None,
         "send_window": notification.send_window,
         "deadline": notification.deadline,
+        "template": notification.template_version.template.slug if notification.template_version else None,
+        "variables": notification.variables,
         "overrides": notification.overrides,
         "created_at": notification.created_at,
         "finished_at": notification.finished_at,

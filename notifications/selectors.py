@@ -27,12 +27,16 @@ def category(application_id: int, slug: str) -> Category | None:
 
 def notification(application_id: int, id: UUID) -> Notification | None:
     return (
-        Notification.objects.select_related("category").filter(application_id=application_id, id=id).first()
+        Notification.objects.select_related("category", "template_version__template")
+        .filter(application_id=application_id, id=id)
+        .first()
     )
 
 
 def notifications(application_id: int) -> QuerySet[Notification]:
-    return Notification.objects.select_related("category").filter(application_id=application_id)
+    return Notification.objects.select_related("category", "template_version__template").filter(
+        application_id=application_id
+    )
 
 
 def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[str, bytes]:

@@ -72,6 +72,8 @@ class NotificationRow(msgspec.Struct):
     local_time: str | None
     send_window: dict[str, Any] | None
     deadline: datetime | None
+    template: str | None
+    variables: dict[str, Any] | None
     overrides: dict[str, Any]
     created_at: datetime
     finished_at: datetime | None
@@ -98,8 +100,19 @@ class PendingRow(msgspec.Struct):
     due_at: datetime
 
 
+class RuleRow(msgspec.Struct):
+    """How a rule stands now; reason as in the ledger. until: what it holds is sent then, if nothing else holds it."""
+
+    rule: str
+    sees: str
+    decides: Literal["passes", "holds", "stops"]
+    reason: str
+    until: datetime | None
+
+
 class Explanation(msgspec.Struct):
     notification: UUID
     subscriber: str
     deliveries: list[DeliveryRow]
     pending: list[PendingRow]
+    rules: list[RuleRow]
