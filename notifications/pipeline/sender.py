@@ -40,7 +40,7 @@ PARTIAL_SECONDS = 0.25  # results of a batch that still waits for others are rec
 # By the name they give their connections; they share the rates when Redis, which adds them up, is away.
 SENDERS = """
     SELECT count(DISTINCT (application_name, client_addr)) FROM pg_stat_activity
-    WHERE application_name LIKE 'carillon-sender-%'
+    WHERE application_name LIKE 'carillon-sender-%' AND datname = current_database()
 """
 
 

@@ -365,9 +365,7 @@ class TestBesideOthers:
             """From another connection: the claim is committed, and nothing is locked."""
             seen.append(Incident.objects.get(id=incident.id).told_at)
             with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-                )
+                cursor.execute(IN_TRANSACTION)
                 seen.append(cursor.fetchone()[0])
             connection.close()
 
