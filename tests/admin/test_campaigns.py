@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
-from campaigns import forms, selectors
+from campaigns import forms, selectors, services
 from campaigns.models import Campaign
 from notifications.models import Notification, Tally
 from notifications.reach import Reach
@@ -219,3 +220,70 @@ def test_widths_have_a_point_in_every_language(admin: Client, make_campaign: Mak
     row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
     Tally.objects.create(**row, count=1)
     assert "width:33.33%" in admin.get(f"{url}live-status/").content.decode()
+
+
+def test_a_recurring_one_is_looked_at_before_its_first_run(
+    admin: Client, anna: User, make_campaign: Callable[..., Campaign]
+) -> None:
+    campaign = make_campaign(schedule="recurring", starts="2027-03-22T09:00", rule="FREQ=WEEKLY;BYDAY=MO")
+    review = admin.get(f"/admin/campaigns/campaign/{campaign.pk}/review/").content.decode()
+    assert "Again and again from 22 Mar 2027, 09:00 on" in review
+    services.launch(campaign, by=anna)
+    page = admin.get(f"/admin/campaigns/campaign/{campaign.pk}/change/", follow=True).content.decode()
+    assert "Nothing has been sent yet" in page
+    assert "Mon 29 Mar 2027, 09:00" in page
+    assert "Take back to edit" in page
+    listed = admin.get("/admin/campaigns/campaign/").content.decode()
+    assert "Recurring" in listed
+
+
+def test_a_scheduled_one_is_taken_back(
+    admin: Client, anna: User, make_campaign: Callable[..., Campaign]
+) -> None:
+    campaign = services.launch(make_campaign(schedule="at", starts="2027-03-22T09:00"), by=anna)
+    page = admin.get(f"/admin/campaigns/campaign/{campaign.pk}/live/").content.decode()
+    assert "Scheduled" in page
+    assert "On 22 Mar 2027, 09:00 (UTC)" in page
+    admin.post(f"/admin/campaigns/campaign/{campaign.pk}/unschedule/")
+    campaign.refresh_from_db()
+    assert campaign.status == "draft"
+
+
+def test_a_local_time_shows_its_moment_in_each_zone(
+    admin: Client, shop: Tenant, make_device: Any, make_campaign: Callable[..., Campaign]
+) -> None:
+    make_device(shop, "mia", time_zone="Europe/Berlin")
+    category = shop.application.categories.get(slug="critical")
+    campaign = make_campaign(schedule="local", starts="2027-03-28T02:30", category=category)
+    page = admin.get(f"/admin/campaigns/campaign/{campaign.pk}/review/").content.decode()
+    assert "Europe/Berlin" in page
+    assert "28 Mar 2027, 01:00" in page
+    assert "clocks jump over this time" in page
+
+
+def test_pausing_and_resuming(admin: Client, anna: User, make_campaign: Callable[..., Campaign]) -> None:
+    campaign = services.launch(make_campaign(), by=anna)
+    url = f"/admin/campaigns/campaign/{campaign.pk}"
+    assert "Paused" in admin.post(f"{url}/pause/", follow=True).content.decode()
+    assert "Resume" in admin.get(f"{url}/live/").content.decode()
+    admin.post(f"{url}/resume/")
+    assert campaign.notification
+    campaign.notification.refresh_from_db()
+    assert campaign.notification.paused_at is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"schedule": "at"}, "starts"),
+        ({"schedule": "at", "starts": "2020-01-01T09:00"}, "starts"),
+        ({"schedule": "recurring", "starts": "2027-01-01T09:00", "rule": "weekly"}, "rule"),
+        ({"window_start": "09:00"}, "window_end"),
+        ({"schedule": "at", "starts": "2027-01-01T09:00", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"lifetime_hours": "0"}, "lifetime_hours"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_said_beside_its_field(
+    admin: Client, said: dict[str, Any], change: dict[str, str], field: str
+) -> None:
+    assert field in errors(admin.post("/admin/campaigns/campaign/add/", {**said, **change}))

@@ -237,7 +237,7 @@ def test_a_retry_says_what_its_version_said_whatever_the_template_says_now(
 ) -> None:
     (device,) = people(pipeline.tenant, {"attributes": {"name": "Ann"}})
     template = make_template(pipeline.tenant)
-    counting.answers[device.id] = Verdict(Outcome.RETRY, "unavailable", retry_after=0.1)
+    counting.answers[device.id] = Verdict(Outcome.RETRY, "unavailable", retry_after=60)
     notification = send(pipeline, template=template)
     new = {"title": "Something else", "body": "entirely"}
     template_versions.change(template, msgspec.convert({"content": new}, Said), by="test")
