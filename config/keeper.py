@@ -157,6 +157,7 @@ class Service(ABC):
         if self.account:
             _let_read(self.account, self.program)
             _let_pass(self.account, self.data)
+            _inherit(self.account, self.data)
         _own(self.run, self.account)
 
     def spawn(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -349,7 +350,7 @@ def _account(places: Sequence[Path]) -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
     for owner in (place.stat().st_uid for place in places if place.exists()):
-        if owner != 0:
+        if owner != 0 and _is_somebody(owner):
             return pwd.getpwuid(owner)
     create = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
     for attempt in range(5):  # another keeper may be creating it at this moment
@@ -359,6 +360,13 @@ def _account(places: Sequence[Path]) -> pwd.struct_passwd | None:
             subprocess.run(create, check=False)
         time.sleep(0.1 * attempt)
     return pwd.getpwnam("nobody")
+
+
+def _is_somebody(owner: int) -> bool:
+    """No: a container started anew, or an account taken away, left files of a number that nobody has."""
+    with suppress(KeyError):
+        return bool(pwd.getpwuid(owner))
+    return False
 
 
 def _let_read(account: pwd.struct_passwd, program: Path) -> None:
@@ -377,12 +385,18 @@ def _let_pass(account: pwd.struct_passwd, path: Path) -> None:
             parent.chmod(mode | stat.S_IXOTH)
 
 
+def _inherit(account: pwd.struct_passwd, data: Path) -> None:
+    if data.exists() and not _is_somebody(data.stat().st_uid):
+        subprocess.run(["chown", "-R", f"{account.pw_uid}:{account.pw_gid}", str(data)], check=True)
+
+
 def _own(directory: Path, account: pwd.struct_passwd | None) -> None:
     """Make it, private to the service. In a shared temporary directory somebody else may have come first."""
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()
     owner = account.pw_uid if account else os.geteuid()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid()):
+    is_foreign = found.st_uid not in (owner, os.geteuid()) and _is_somebody(found.st_uid)
+    if not stat.S_ISDIR(found.st_mode) or is_foreign:
         raise ServicesError(f"{directory} belongs to somebody else; set DATA_DIR to a shorter path.")
     directory.chmod(0o700)
     if account:
