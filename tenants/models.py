@@ -45,13 +45,6 @@ class Application(models.Model):
         help_text="If a provider declares more of the application's devices gone within an hour, a person is asked "
         "before they are switched off.",
     )
-    approval_above = models.PositiveIntegerField(
-        "campaigns need a second person above, devices",
-        null=True,
-        blank=True,
-        default=100_000,
-        help_text="A campaign that reaches more has to be approved by somebody who did not write it. Empty: never.",
-    )
     identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

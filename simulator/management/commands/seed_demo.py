@@ -13,9 +13,8 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from campaigns import services as campaigns
 from campaigns.models import Campaign
-from devices.models import Device
+from devices.models import Category, Device
 from notifications import services as notifications
 from simulator.client import Simulation
 from simulator.management import seed
@@ -25,23 +24,22 @@ from tenants.models import Application, Credential
 APPLICATION = "Acme Shop"
 USER = "admin"
 
-CAMPAIGNS: tuple[dict[str, Any], ...] = (
+CAMPAIGNS = (
     {
         "name": "Autumn sale",
-        "content": {
-            "title": "Autumn sale 🍂",
-            "body": "Up to 40% off everything until Sunday. Your size is still there.",
-            "url": "https://shop.example/sale",
-        },
+        "title": "Autumn sale 🍂",
+        "body": "Up to 40% off everything until Sunday. Your size is still there.",
+        "url": "https://shop.example/sale",
+        "audience": Campaign.Audience.EVERYONE,
     },
     {
         "name": "Gold members first",
-        "content": {
-            "title": "You are in before everyone else",
-            "body": "The new collection opens to gold members tonight at eight.",
-            "url": "https://shop.example/gold",
-        },
-        "audience": {"attribute": {"name": "plan", "value": "gold"}},
+        "title": "You are in before everyone else",
+        "body": "The new collection opens to gold members tonight at eight.",
+        "url": "https://shop.example/gold",
+        "audience": Campaign.Audience.ATTRIBUTE,
+        "attribute_name": "plan",
+        "attribute_value": "gold",
     },
 )
 
@@ -113,11 +111,9 @@ def _follow(application: Application, origin: str) -> None:
 def _campaigns(application: Application) -> None:
     if Campaign.objects.filter(application=application).exists():
         return
-    for said in CAMPAIGNS:
-        fields: dict[str, Any] = {"name": said["name"], "variants": [{"content": said["content"]}]}
-        if "audience" in said:
-            fields["audience"] = said["audience"]
-        campaigns.create(application, by=None, fields=fields)
+    category = Category.objects.get(application=application, slug="marketing")
+    for fields in CAMPAIGNS:
+        Campaign.objects.create(application=application, category=category, **fields)
 
 
 def _login() -> dict[str, str]:
