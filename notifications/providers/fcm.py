@@ -72,7 +72,7 @@ class Fcm(Provider):
         (401, "THIRD_PARTY_AUTH_ERROR"): Verdict(BLOCKED, "third_party_auth_error"),
         (401, "APNS_AUTH_ERROR"): Verdict(BLOCKED, "third_party_auth_error"),
         (403, "SENDER_ID_MISMATCH"): Verdict(UNREGISTERED, "sender_id_mismatch"),
-        (403, "PERMISSION_DENIED"): Verdict(BLOCKED, "permission_denied"),
+        (403, "PERMISSION_DENIED"): Verdict(BLOCKED, "project_permission_denied"),
         (403, "SERVICE_DISABLED"): Verdict(BLOCKED, "service_disabled"),
         (404, "UNREGISTERED"): Verdict(UNREGISTERED, "unregistered"),
         (404, ""): Verdict(BLOCKED, "project_not_found"),
