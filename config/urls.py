@@ -23,7 +23,7 @@ from notifications import api as notifications
 from notifications import api_reasons as reasons
 from notifications import api_segments as reach
 from notifications import api_templates as templates
-from notifications import reason_page, segment_reach
+from notifications import health_page, reason_page, segment_reach
 
 
 class ExternalId(StringConverter):
@@ -99,6 +99,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "admin/segments/estimate/",
         admin.site.admin_view(require_POST(segment_reach.estimate)),
         name="segment_estimate",
+    ),
+    path(
+        "admin/credentials/health/",
+        admin.site.admin_view(require_safe(health_page.health)),
+        name="credential_health",
+    ),
+    path(
+        "admin/credentials/check/",
+        admin.site.admin_view(require_POST(health_page.check_all)),
+        name="credential_check_all",
     ),
     path("admin/reasons/", admin.site.admin_view(require_safe(reason_page.reasons)), name="reasons"),
     path("admin/", admin.site.urls),

@@ -17,6 +17,11 @@ OURS = sparing(
             "No provider is connected for this platform.",
             "Connect a provider: what waits goes out by itself.",
         ),
+        "not_usable": Words(
+            "Credential not usable",
+            "What is stored cannot be used to sign in: it was changed or stored by other means.",
+            CREDENTIAL,
+        ),
         # Apple
         "invalid_provider_token": Words(
             "Key refused",
