@@ -92,6 +92,7 @@ PROBLEMS = {
 def documented(
     summary: str,
     *,
+    description: str | None = None,
     request: Any = None,
     responses: Mapping[int, Any] | None = None,
     query: Sequence[str] = (),
@@ -119,6 +120,7 @@ def documented(
     ]
     return extend_schema(
         summary=summary,
+        description=description,
         request=_bodies(request),
         responses={**answers, **problems},
         parameters=[*(QUERY[name] for name in query), *named],

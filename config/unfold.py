@@ -52,8 +52,15 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _item("Applications", "apps", "tenants", "application"),
             _item("Credentials", "vpn_key", "tenants", "credential"),
+            {
+                "title": "Credential health",
+                "icon": "ecg_heart",
+                "link": reverse_lazy("credential_health"),
+                "permission": _may_view("tenants", "credential"),
+            },
             _item("API keys", "key", "tenants", "apikey"),
             _item("Staff", "badge", "auth", "user"),
+            {"title": "Reasons", "icon": "menu_book", "link": reverse_lazy("reasons")},
         ],
     },
 ]

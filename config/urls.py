@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -20,9 +20,10 @@ from devices import api_segments as segments
 from devices import api_subscribers as subscribers
 from devices import centre
 from notifications import api as notifications
+from notifications import api_reasons as reasons
 from notifications import api_segments as reach
 from notifications import api_templates as templates
-from notifications import segment_reach
+from notifications import health_page, reason_page, segment_reach
 
 
 class ExternalId(StringConverter):
@@ -76,6 +77,7 @@ API: list[URLPattern | URLResolver] = [
     path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
     path("notifications/<uuid:id>/pause", notifications.Pause.as_view()),
     path("notifications/<uuid:id>/resume", notifications.Resume.as_view()),
+    path("reasons", reasons.Reasons.as_view()),
     path("templates", templates.Templates.as_view()),
     path("templates/<slug:slug>", templates.OneTemplate.as_view()),
     path("templates/<slug:slug>/preview", templates.Preview.as_view()),
@@ -98,5 +100,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
         admin.site.admin_view(require_POST(segment_reach.estimate)),
         name="segment_estimate",
     ),
+    path(
+        "admin/credentials/health/",
+        admin.site.admin_view(require_safe(health_page.health)),
+        name="credential_health",
+    ),
+    path(
+        "admin/credentials/check/",
+        admin.site.admin_view(require_POST(health_page.check_all)),
+        name="credential_check_all",
+    ),
+    path("admin/reasons/", admin.site.admin_view(require_safe(reason_page.reasons)), name="reasons"),
     path("admin/", admin.site.urls),
 ]

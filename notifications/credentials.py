@@ -241,7 +241,7 @@ class CredentialAdmin(ConsoleAdmin):
     def state(self, obj: Any) -> str:
         if not obj.is_active:
             return "Switched off"
-        if obj.blocked_at:
+        if obj.blocked_at or obj.check_result == Credential.CheckResult.REFUSED:
             return "Refused"
         return STOPPED.get(getattr(obj, "incident_cause", None), "Active")
 

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from config import partitions
+from notifications import checks
 from notifications.models import Notification, RetirementCount, Shard
 from notifications.pipeline import accept, cancel, conclude, expire, incidents, pause, reap, verify, wake
 
@@ -143,6 +144,11 @@ def verify_again() -> None:
     while time.monotonic() < until and (found := verify.in_trouble(after=after)):
         conclude.checks(found)
         after = found[-1].id
+
+
+def check_credentials() -> None:
+    """Ask providers about the credentials whose check is due."""
+    checks.run()
 
 
 def make_partitions() -> None:

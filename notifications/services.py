@@ -12,6 +12,7 @@ from django.utils import timezone
 from config.problems import InvalidField
 from devices.models import Subscriber
 from notifications import lanes, reach, selectors
+from notifications.credential_states import of_application as credential_states
 from notifications.models import Notification, Recent
 from notifications.pipeline import cancel as cancel_step
 from notifications.pipeline import incidents, render, sessions, wake
@@ -35,6 +36,7 @@ __all__ = [
     "check_draft",
     "check_payload",
     "check_web_subscription",
+    "credential_states",
     "dry_run",
     "forget",
     "pause",
@@ -203,6 +205,7 @@ def store_credential(
             )
             cursor.execute(incidents.CLOSE, mended)
         transaction.on_commit(lambda: let_go(application.id, provider))
+        transaction.on_commit(wake.checks)
     return stored
 
 

@@ -56,6 +56,12 @@ def verify_again() -> None:
     periodic.verify_again()
 
 
+@shared_task(name="notifications.check_credentials")
+def check_credentials() -> None:
+    """Every ten seconds, and when one is stored."""
+    periodic.check_credentials()
+
+
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
     """Every hour."""

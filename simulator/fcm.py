@@ -118,6 +118,10 @@ class Fcm(Service):
                 f"googleapis.com/projects/{project}' (or it may not exist).",
             )
 
+    def _accept(self, arrival: Arrival) -> None:
+        if not arrival.detail[1]:  # one that is only validated arrives nowhere
+            super()._accept(arrival)
+
     def acceptance(self, arrival: Arrival, headers: Headers) -> Answer:
         project, validate_only = arrival.detail
         name = (

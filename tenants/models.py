@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from tenants.fields import EncryptedTextField
 
@@ -84,6 +85,11 @@ class ApiKey(models.Model):
 class Credential(models.Model):
     """What a provider wants from us: public parts in the open, the secret encrypted and write-only."""
 
+    class CheckResult(models.TextChoices):
+        OK = "ok", "Accepted"
+        REFUSED = "refused", "Refused"
+        UNABLE = "unable", "Could not be checked"
+
     class Provider(models.TextChoices):
         APNS = "apns", "Apple (APNs)"
         FCM = "fcm", "Google (FCM)"
@@ -104,7 +110,14 @@ class Credential(models.Model):
     is_active = models.BooleanField(default=True)
     blocked_at = models.DateTimeField(null=True, blank=True, editable=False)
     blocked_reason = models.CharField(max_length=300, blank=True, editable=False)
+    # The last live check (notifications/checks.py), what came of it, since when that is so, and when the next is due.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    check_result = models.CharField(
+        max_length=8, choices=CheckResult, blank=True, editable=False, db_default=""
+    )
+    check_detail = models.CharField(max_length=300, blank=True, editable=False, db_default="")
+    check_since = models.DateTimeField(null=True, blank=True, editable=False)
+    check_due_at = models.DateTimeField(editable=False, db_default=Now())
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

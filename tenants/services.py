@@ -89,5 +89,7 @@ def store_credential(
     credential.name = name or credential.name
     credential.messages_per_second = messages_per_second or credential.messages_per_second
     credential.blocked_at, credential.blocked_reason = None, ""
+    credential.check_result, credential.check_detail, credential.checked_at = "", "", None
+    credential.check_since, credential.check_due_at = None, timezone.now()
     credential.save()
     return credential

@@ -46,6 +46,16 @@ def lanes(names: Iterable[str]) -> None:
             _away_until = time.monotonic() + FLAG_SECONDS
 
 
+def checks() -> None:
+    """Ask the background workers to check the credentials that are due. Call after commit; never raises."""
+    from notifications import tasks
+
+    try:
+        tasks.check_credentials.apply_async(queue="periodic")
+    except Exception as error:
+        log.warning("wake_failed", action="wake.failed", error=type(error).__name__)  # the tick asks again
+
+
 def lower(lane: str) -> None:
     """Take the lane's flag down: the message was read. Before looking, never after."""
     try:

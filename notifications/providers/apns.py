@@ -15,10 +15,12 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from . import apns_payload, transport, verdict
+from . import apns_payload, checking, transport, verdict
 from .apns_payload import PUSH_TYPES, Options, Rendered
 from .base import (
     Backoff,
+    Check,
+    CheckResult,
     Credential,
     Endpoints,
     InvalidCredential,
@@ -128,9 +130,8 @@ class ApnsSession(Session):
         )
         urls = {"production": endpoints.apns_url, "sandbox": endpoints.apns_sandbox_url}
         served = str(public.get("environment", "both"))
-        self._hosts = {
-            name: self._transport.origin(url) for name, url in urls.items() if served in (name, "both")
-        }
+        self._urls = {name: url for name, url in urls.items() if served in (name, "both")}
+        self._hosts = {name: self._transport.origin(url) for name, url in self._urls.items()}
         self._ids = _apns_ids()
         # The key's own fingerprint is in the name: who only claims another's team and key id shares nothing.
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
@@ -155,9 +156,31 @@ class ApnsSession(Session):
             return await self._probe(environment, rendered, target)
         return result._replace(environment=environment) if result.outcome is Outcome.ACCEPTED else result
 
+    async def check(self) -> Check:
+        """A silent message to no address, for the app's own topic: where only the address is bad, the key is good."""
+        rendered = apns_payload.render(
+            Message(checking.NOTIFICATION, "", "", overrides={"push_type": "background"})
+        )
+        found = {
+            name: checking.of(await self._asked(name, rendered), url) for name, url in self._urls.items()
+        }
+        refused = {name: check for name, check in found.items() if check.result is CheckResult.REFUSED}
+        if unable := [check for check in found.values() if check.result is CheckResult.UNABLE]:
+            return next(iter(refused.values()), unable[0])
+        if len(refused) == len(found):
+            return next(iter(refused.values()))
+        parts = ", ".join(f"{name}: {check.reason}" for name, check in refused.items())
+        return Check(CheckResult.OK, detail=parts)
+
     async def close(self) -> None:
         await self._bearer.close()
         await self._transport.close()
+
+    async def _asked(self, environment: str, rendered: Rendered) -> Result:
+        result = await self._post(environment, rendered, checking.NOBODY)
+        if result.reason == "expired_provider_token":  # it is renewed now
+            result = await self._post(environment, rendered, checking.NOBODY)
+        return result
 
     async def _probe(self, refused_by: str, rendered: Rendered, target: Target) -> Result:
         """The token's environment is not known and one host refused it: ask the other, once."""

@@ -98,6 +98,22 @@ class Result(NamedTuple):
     scope: str = ""  # BLOCKED or throttled for this part only (webpush: the push service's host); "": for all
 
 
+class CheckResult(StrEnum):
+    """What a live check of a credential came to."""
+
+    OK = "ok"  # the provider lets it in
+    REFUSED = "refused"  # the provider does not
+    UNABLE = "unable"  # it could not be asked, or could not say: that says nothing about the credential
+
+
+class Check(NamedTuple):
+    """reason: stable snake_case word, as in a Result. detail: whose words, and which host and port it is about."""
+
+    result: CheckResult
+    reason: str = ""
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A decrypted credential. `public` is shown in the admin, `secret` never."""
@@ -178,6 +194,13 @@ class Session(ABC):
 
     async def warm_up(self) -> None:  # noqa: B027 (optional)
         """Called once before many sends; opens connections and fetches tokens."""
+
+    async def check(self) -> Check:
+        """Ask the provider whether it lets this credential in, without reaching anybody. One attempt; never raises.
+
+        Where there is nobody to ask, what can be seen from here is all there is.
+        """
+        return Check(CheckResult.OK)
 
     async def close(self) -> None:  # noqa: B027 (optional)
         """Release what the session holds. May be called twice."""

@@ -16,9 +16,11 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from . import fcm_payload, transport, verdict
+from . import checking, fcm_payload, transport, verdict
 from .base import (
     Backoff,
+    Check,
+    CheckResult,
     Credential,
     Endpoints,
     InvalidCredential,
@@ -51,6 +53,9 @@ UNKNOWN_ADDRESS = "INVALID_ARGUMENT:registration_token"
 FIELDS = "INVALID_ARGUMENT:field_violations"
 DEVICE_QUOTA = "QUOTA_EXCEEDED:device"
 
+# "validate_only": everything is looked at, and nothing sent.
+CHECKED = Rendered(rest=b'"priority":"normal"}},"validate_only":true}', size=0, expires_at=None)
+
 UNPROVEN = Verdict(REJECTED, "invalid_registration_token")  # perhaps the payload's fault: the device stays
 
 
@@ -72,7 +77,7 @@ class Fcm(Provider):
         (401, "THIRD_PARTY_AUTH_ERROR"): Verdict(BLOCKED, "third_party_auth_error"),
         (401, "APNS_AUTH_ERROR"): Verdict(BLOCKED, "third_party_auth_error"),
         (403, "SENDER_ID_MISMATCH"): Verdict(UNREGISTERED, "sender_id_mismatch"),
-        (403, "PERMISSION_DENIED"): Verdict(BLOCKED, "permission_denied"),
+        (403, "PERMISSION_DENIED"): Verdict(BLOCKED, "project_permission_denied"),
         (403, "SERVICE_DISABLED"): Verdict(BLOCKED, "service_disabled"),
         (404, "UNREGISTERED"): Verdict(UNREGISTERED, "unregistered"),
         (404, ""): Verdict(BLOCKED, "project_not_found"),
@@ -116,7 +121,8 @@ class FcmSession(Session):
         )
         # Tokens come from another server, which may be an HTTP/1.1 one where the account names its own.
         self._accounts = Transport(ca_file=endpoints.ca_file, timeout=endpoints.timeout, http2_only=False)
-        self._origin = self._transport.origin(endpoints.fcm_url)
+        self._url = endpoints.fcm_url
+        self._origin = self._transport.origin(self._url)
         self._path = f"/v1/projects/{self._account['project_id']}/messages:send"
         fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"fcm:{self._account['client_email']}:{fingerprint}", self._mint)
@@ -147,6 +153,24 @@ class FcmSession(Session):
             return Result(target.device_id, Outcome.ACCEPTED, "", _message_name(answer.body))
         return await self._refusal(answer, rendered, target, token)
 
+    async def check(self) -> Check:
+        """A sign-in of its own (an old access token outlives its key), then a message to nobody, not to be sent."""
+        nobody, accounts = checking.NOBODY, self._account["token_uri"]
+        try:
+            token = await self._mint()
+        except Refused as refused:
+            return checking.of(verdict.result(refused.verdict, nobody, detail=refused.detail), accounts)
+        except (NotSent, NoAnswer) as error:
+            return checking.away(accounts, str(error))
+        try:
+            body = fcm_payload.body(CHECKED, _address(nobody), time.time())
+            answer = await self._origin.post(self._path, _headers(token), body)
+        except (NotSent, NoAnswer) as error:
+            return checking.away(self._url, str(error))
+        if answer.status == 200:
+            return Check(CheckResult.OK)
+        return checking.of(await self._refusal(answer, CHECKED, nobody, token), self._url)
+
     async def close(self) -> None:
         await self._bearer.close()
         await self._transport.close()
@@ -175,10 +199,7 @@ class FcmSession(Session):
 
     def _prepared(self, token: Token) -> Prepared:
         if self._headers is None or self._headers[0] is not token:
-            prepared = transport.headers(
-                {"authorization": f"Bearer {token.value}", "content-type": "application/json"}
-            )
-            self._headers = (token, prepared)
+            self._headers = (token, _headers(token))
         return self._headers[1]
 
     async def _mint(self) -> Token:
@@ -198,6 +219,10 @@ class FcmSession(Session):
         raise Refused(
             _mint_verdict(answer.status, said), str(said.get("error_description") or said.get("error") or "")
         )
+
+
+def _headers(token: Token) -> Prepared:
+    return transport.headers({"authorization": f"Bearer {token.value}", "content-type": "application/json"})
 
 
 def assertion(account: Mapping[str, str], key: rsa.RSAPrivateKey, now: int) -> str:

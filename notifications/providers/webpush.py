@@ -21,6 +21,8 @@ from . import aes128gcm, transport, verdict, webpush_payload
 from .aes128gcm import BadKeys, b64, unb64
 from .base import (
     Backoff,
+    Check,
+    CheckResult,
     Credential,
     Endpoints,
     InvalidCredential,
@@ -40,6 +42,7 @@ from .webpush_payload import Options, Rendered
 VAPID_SECONDS = 12 * 3600  # 24 h is the most a service takes, and clocks differ
 VAPID_RENEW = 6 * 3600
 STREAMS, CONNECTIONS = 100, 8
+SOMEWHERE = "https://push.example.com"  # an audience to sign for in a check
 SERVICES = 512  # origins kept at a time
 
 UNREGISTERED, REJECTED = Outcome.UNREGISTERED, Outcome.REJECTED
@@ -117,6 +120,7 @@ class WebPushSession(Session):
         self._push_services = provider.push_services
         self._key, self._subject = _private_key(credential.secret), str(credential.public["subject"])
         self._public_key = public_key(self._key)
+        self._subscribed_with = str(credential.public.get("public_key") or self._public_key)
         # Chrome's push service is FCM; it and Apple's are the same servers as for apps.
         chrome = endpoints.fcm_url.rstrip("/")
         self._transport = Transport(
@@ -143,6 +147,21 @@ class WebPushSession(Session):
         if code == "BadWebPushTopic" and rendered.topic:
             result, _ = await self._post(service, path, rendered, target, body, "")
         return result
+
+    async def check(self) -> Check:
+        """Here only: a push service answers nobody who has no subscription to send to."""
+        try:
+            _check_subject(self._subject)
+        except InvalidCredential as error:
+            return Check(CheckResult.REFUSED, "bad_jwt_token", str(error))
+        signed = self.authorization(SOMEWHERE, time.time()).partition("t=")[2].partition(",")[0]
+        try:
+            point = unb64(self._subscribed_with, "public_key")
+            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+            jwt.decode(signed, key, algorithms=["ES256"], audience=SOMEWHERE)
+        except (ValueError, jwt.PyJWTError):
+            return Check(CheckResult.REFUSED, "bad_vapid_public_key", "the two halves of the key do not fit")
+        return Check(CheckResult.OK)
 
     async def close(self) -> None:
         await self._transport.close()
