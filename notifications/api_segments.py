@@ -16,7 +16,7 @@ from notifications import reach, selectors
 
 
 class Rules(msgspec.Struct, forbid_unknown_fields=True):
-    """category: whose consent is asked for; absent: everyone whose address can be reached."""
+    """category: whose consent, quiet hours and caps are asked for; absent: everyone whose address can be reached."""
 
     rules: dict[str, Any]
     category: Slug | None = None
@@ -28,6 +28,7 @@ class EstimateRow(msgspec.Struct):
     people: int
     devices: int
     reachable: dict[str, int]  # by channel
+    held: int  # of the reachable, just now: until quiet hours end
     platforms: dict[str, int]  # the reachable ones, by platform
     held_back: dict[str, int]  # by reason
     is_estimate: bool
@@ -53,6 +54,7 @@ class Estimate(rest.Endpoint):
                 "people": found.people,
                 "devices": found.devices,
                 "reachable": {"push": found.reachable},
+                "held": found.later,
                 "platforms": found.platforms,
                 "held_back": found.held_back,
                 "is_estimate": found.is_estimate,

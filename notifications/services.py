@@ -69,8 +69,17 @@ def accept_each(
 
 
 def dry_run(draft: Draft, *, application_id: int) -> dict[str, Any]:
-    """Who would get it if it were sent now; writes nothing."""
-    found = reach.of(draft.audience, application_id=application_id, category_id=draft.category.id)
+    """Who would get it, and when, by the rules and what people were sent so far; writes nothing."""
+    found = reach.of(
+        draft.audience,
+        application_id=application_id,
+        category_id=draft.category.id,
+        send_at=draft.send_at,
+        local_time=draft.local_time,
+        send_window=draft.send_window,
+        deadline=draft.deadline,
+        ttl_seconds=draft.lifetime,
+    )
     by_provider: dict[str, int] = {}
     for platform, count in found.platforms.items():
         provider = lanes.PROVIDER_OF_PLATFORM[platform]
@@ -79,6 +88,7 @@ def dry_run(draft: Draft, *, application_id: int) -> dict[str, Any]:
         "dry_run": True,
         "recipients": found.devices,
         "reachable": found.reachable,
+        "held": found.later,
         "suppressed": dict(found.held_back),
         "providers": by_provider,
     }

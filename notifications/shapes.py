@@ -23,12 +23,15 @@ class AcceptedRow(msgspec.Struct):
 
 
 class DryRun(msgspec.Struct):
-    """Who would get it; nothing was stored."""
+    """Who would get it, by every rule as it stands now; nothing was stored. recipients = reachable + Σ suppressed."""
 
     dry_run: bool
     recipients: int
     reachable: int
-    suppressed: dict[str, int]
+    held: int  # of the reachable: until quiet hours end, their local time or the send window comes
+    suppressed: dict[
+        str, int
+    ]  # by reason, as in the ledger: no consent, quiet hours, caps, too late, no device
     providers: dict[str, int]
 
 

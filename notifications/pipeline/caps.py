@@ -52,6 +52,23 @@ RESERVE = """,
     )
 """
 
+# The same without taking a place: `spent` are those among `judged` who have none left just now.
+LOOK = """,
+    spent AS (
+        SELECT r.recipient FROM (
+            SELECT coalesce(subscriber_id, -device_id) AS recipient, min(day) AS day
+            FROM judged WHERE reason IS NULL GROUP BY 1
+        ) AS w JOIN notifications_recent r ON r.recipient = w.recipient
+        WHERE cardinality(r.days) >= %(least)s
+            AND NOT (SELECT {allowed} FROM unnest(r.category_ids, r.days) AS k (c, d))
+    ),
+    settled AS (
+        SELECT j.platform, j.is_later,
+            CASE WHEN j.reason IS NULL AND x.recipient IS NOT NULL THEN 'capped' ELSE j.reason END AS reason
+        FROM judged j LEFT JOIN spent x ON x.recipient = coalesce(j.subscriber_id, -j.device_id)
+    )
+"""
+
 # The places of those who will not get it after all; `taken`: their batches. Not of who got it on another device.
 GIVE_BACK = """,
     given_up AS (
@@ -87,24 +104,31 @@ GIVE_BACK = """,
 
 def reserve(limits: Sequence[Limit]) -> tuple[str, dict[str, Any]]:
     """The steps between `judged` and `settled`, and their parameters."""
-    allowed: list[str] = []
-    parameters: dict[str, Any] = {}
-    for number, limit in enumerate(limits):
-        allowed.append(
-            f"count(*) FILTER (WHERE c = ANY (%(capped_{number})s) AND {_SAME[limit.is_weekly]})"
-            f" < %(most_{number})s"
-        )
-        parameters |= {f"capped_{number}": list(limit.category_ids), f"most_{number}": limit.most}
-    parameters["least"] = min(limit.most for limit in limits)  # so few cannot be too many
+    allowed, parameters = _allowed(limits, day="excluded.days[1]")
     columns = {
         column: APPENDED.format(column=column, most=MOST_KEPT, kept=KEPT_DAYS)
         for column in ("notification_ids", "category_ids", "days")
     }
-    return RESERVE.format(allowed=" AND ".join(allowed), **columns), parameters
+    return RESERVE.format(allowed=allowed, **columns), parameters
 
 
-_MONDAY = "excluded.days[1] - (extract(isodow FROM excluded.days[1])::int - 1)"
-_SAME = {
-    False: "d = excluded.days[1]",
-    True: f"d >= {_MONDAY} AND d < {_MONDAY} + 7",
-}
+def look(limits: Sequence[Limit]) -> tuple[str, dict[str, Any]]:
+    """The same for a message that is only thought of: reads, and takes no place."""
+    allowed, parameters = _allowed(limits, day="w.day")
+    return LOOK.format(allowed=allowed), parameters
+
+
+def _allowed(limits: Sequence[Limit], *, day: str) -> tuple[str, dict[str, Any]]:
+    """Whether all limits leave a place on that day: over `k (c, d)`, the recipient's recent messages."""
+    monday = f"{day} - (extract(isodow FROM {day})::int - 1)"
+    same = {False: f"d = {day}", True: f"d >= {monday} AND d < {monday} + 7"}
+    allowed: list[str] = []
+    parameters: dict[str, Any] = {}
+    for number, limit in enumerate(limits):
+        allowed.append(
+            f"count(*) FILTER (WHERE c = ANY (%(capped_{number})s) AND {same[limit.is_weekly]})"
+            f" < %(most_{number})s"
+        )
+        parameters |= {f"capped_{number}": list(limit.category_ids), f"most_{number}": limit.most}
+    parameters["least"] = min(limit.most for limit in limits)  # so few cannot be too many
+    return " AND ".join(allowed), parameters

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from typing import Any
 from uuid import UUID
@@ -166,10 +167,8 @@ def relation(
         "first_turn": first_turn,
         "slot": slot,
     }
-    clocked = UNTIMED
-    if timed := _needed(timed, said):
-        clocked = TIMED
-        given |= _timetable(timed, said, source, given, is_mass=is_mass)
+    clocked, asked = clock(timed, said, source, given, is_mass=is_mass, now=timing.now())
+    given |= asked
     reserved, counted = caps.reserve(said.limits) if said.limits else ("", {})
     statement = (JUDGED + BATCHES).format(
         audience=source,
@@ -190,17 +189,35 @@ def _resolved(rows: list[tuple[UUID, str | None, int]]) -> Resolved:
     return Resolved(recipients, {lane for _, lane, _ in rows if lane})
 
 
-def _needed(timed: Timing | None, said: Terms) -> Timing | None:
+def clock(
+    timed: Timing | None,
+    said: Terms,
+    source: str,
+    given: Mapping[str, Any],
+    *,
+    is_mass: bool,
+    now: datetime,
+) -> tuple[Mapping[str, str], dict[str, Any]]:
+    """The parts of JUDGED that look at a clock, and their parameters; UNTIMED where nothing asks for one.
+
+    given: the parameters of `source`. is_mass: its people are too many to ask for their zones first.
+    """
+    if (looked_at := needed(timed, said, now)) is None:
+        return UNTIMED, {}
+    return TIMED, _timetable(looked_at, said, source, given, is_mass=is_mass, now=now)
+
+
+def needed(timed: Timing | None, said: Terms, now: datetime) -> Timing | None:
     """The timing, if there is anything to look at a clock for: a zone's hours, or which day a cap counts."""
     if timed and (timed.local_time or timed.send_window):
         return timed
     if said.has_quiet_hours or said.limits:
-        return timed or said.timing(meant_for=timing.now())
+        return timed or said.timing(meant_for=now)
     return None
 
 
 def _timetable(
-    timed: Timing, said: Terms, source: str, given: Mapping[str, Any], *, is_mass: bool
+    timed: Timing, said: Terms, source: str, given: Mapping[str, Any], *, is_mass: bool, now: datetime
 ) -> dict[str, Any]:
     if is_mass and len(said.quiet_hours) <= FEW:
         pairs: Sequence[tuple[str, int]] = list(product(["", *clocks.names()], said.quiet_hours))
@@ -208,5 +225,5 @@ def _timetable(
         with connection.cursor() as cursor:
             cursor.execute(PAIRS.format(audience=source), given)
             pairs = cursor.fetchall()
-    rows = timing.table(timed, pairs, said.quiet_hours, timing.now())
+    rows = timing.table(timed, pairs, said.quiet_hours, now)
     return {"timetable": orjson.dumps(rows).decode(), "zones": sorted({zone for zone, _ in pairs})}

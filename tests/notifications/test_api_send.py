@@ -242,6 +242,7 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert listed.json() == {
         "dry_run": True,
         "recipients": 4,
+        "held": 0,
         "reachable": 2,
         "suppressed": {"permission_denied": 1, "unknown_subscriber": 1},
         "providers": {"apns": 1, "fcm": 1},

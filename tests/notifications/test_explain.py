@@ -13,7 +13,10 @@ from devices import quiet
 from devices.models import Cap, Category, Device, Preference, QuietHours, Segment, Subscriber
 from tests.conftest import Tenant
 
-ORDER = ["audience", "address", "deadline", "consent", "preference", "quiet_hours", "cap", "time", "throttle"]
+ORDER = [
+    *("audience", "address", "deadline", "consent", "preference"),
+    *("quiet_hours", "cap", "time", "throttle", "template"),
+]
 
 
 @pytest.fixture
@@ -26,6 +29,7 @@ def mia(shop: Tenant, make_device: Callable[..., Device]) -> Subscriber:
 def explained(shop: Tenant, **fields: Any) -> dict[str, Any]:
     """Sends it, and asks why; rule → step."""
     body = {"to": {"subscribers": ["mia"]}, "content": {"title": "Hi", "body": "there"}, **fields}
+    body = {name: value for name, value in body.items() if value is not None}
     id = shop.server.post("notifications", body).json()["id"]
     answer = shop.server.get(f"subscribers/mia/explain/{id}").json()
     names = [step["rule"] for step in answer["rules"]]
@@ -70,7 +74,8 @@ def test_quiet_hours_say_whose_and_until_when(shop: Tenant, mia: Subscriber) -> 
     Category.objects.filter(slug="transactional").update(quiet_rule="hold")
     steps = explained(shop)
     assert f"their own: {start}-{end}, in UTC" in steps["quiet_hours"]["sees"]
-    assert steps["time"]["decides"] == "holds"
+    assert (steps["quiet_hours"]["decides"], steps["time"]["decides"]) == ("holds", "holds")
+    assert steps["quiet_hours"]["until"] == steps["time"]["until"]
     assert steps["time"]["until"][11:16] == end
 
 
@@ -97,6 +102,59 @@ def test_who_is_not_meant(shop: Tenant, mia: Subscriber) -> None:
     assert stops(explained(shop, to={"segment": "gold"})) == {"audience": "not_in_audience"}
     Subscriber.objects.update(attributes={"plan": "gold"})
     assert stops(explained(shop, to={"segment": "gold"})) == {}
+
+
+def test_a_template_names_the_text_they_get_and_what_is_not_known(shop: Tenant, mia: Subscriber) -> None:
+    name = "{{ subscriber.attributes.name }}"
+    said = {
+        "content": {"title": f"Hi {name}", "body": "{{ variables.order }}"},
+        "locales": {"de": {"title": f"Hallo {name}"}},
+        "missing": "skip",
+    }
+    Subscriber.objects.update(locale="de-AT")
+    assert shop.server.post("templates", {"slug": "hello", "name": "Hello", **said}).status_code == 201
+    call = {"content": None, "template": "hello", "variables": {"order": "7"}}
+    step = explained(shop, **call)["template"]
+    assert (step["decides"], step["reason"]) == ("stops", "missing_variable")
+    assert step["sees"].startswith("hello, version 1; in de; not known, and without a default: ")
+    assert "subscriber.attributes.name" in step["sees"]
+    Subscriber.objects.update(attributes={"name": "Mia"})
+    step = explained(shop, **call)["template"]
+    assert (step["decides"], step["sees"]) == ("passes", "hello, version 1; in de")
+
+    Subscriber.objects.update(attributes={}, locale="")
+    said |= {"defaults": {"subscriber.attributes.name": "you"}}
+    assert shop.server.put("templates/hello", said).status_code == 200
+    step = explained(shop, **call)["template"]
+    assert step["decides"] == "passes"
+    assert step["sees"] == (
+        "hello, version 2; in the main language; not known, so by default: subscriber.attributes.name"
+    )
+    said |= {"defaults": {}, "missing": "default"}
+    assert shop.server.put("templates/hello", said).status_code == 200
+    assert explained(shop, **call)["template"]["sees"].endswith("left empty: subscriber.attributes.name")
+
+    assert "template" not in explained(shop)
+    texts = {"title": "Hi", "body": "there", "locales": {"fr": {"title": "Salut"}}}
+    Subscriber.objects.update(locale="fr")
+    assert explained(shop, content=texts)["template"]["sees"] == "texts of its own; in fr"
+
+
+def test_the_device_that_can_be_reached_speaks_for_them(
+    shop: Tenant, mia: Subscriber, make_device: Callable[..., Device]
+) -> None:
+    make_device(shop, "mia", platform="android", permission="denied")
+    assert stops(explained(shop)) == {}
+    assert "iOS" in explained(shop)["address"]["sees"]
+
+
+def test_what_is_to_be_sent_later_is_asked_for_that_moment(shop: Tenant, mia: Subscriber) -> None:
+    at = datetime.now(UTC) + timedelta(days=1)
+    start, end = (f"{at + timedelta(hours=hours):%H:%M}" for hours in (-1, 2))
+    shop.application.quiet_hours = quiet.check([{"start": start, "end": end}])
+    shop.application.save()
+    Category.objects.filter(slug="transactional").update(quiet_rule="drop")
+    assert stops(explained(shop, send_at=at.isoformat())) == {"quiet_hours": "quiet_hours"}
 
 
 def test_another_tenant_learns_nothing(shop: Tenant, rival: Tenant, mia: Subscriber) -> None:

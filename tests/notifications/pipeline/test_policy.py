@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,10 @@ from django.utils import timezone
 
 from devices import quiet
 from devices.models import Cap, Category, Device, Preference, QuietHours, Subscriber
+from notifications import reach
 from notifications.models import Notification
 from notifications.pipeline import timing
+from notifications.reach import Reach
 from tests.conftest import apns_token
 from tests.notifications.pipeline.conftest import Pipeline
 from tests.notifications.pipeline.reference import Kind, Message, Reference, Someone
@@ -168,10 +171,17 @@ def test_sql_and_a_plain_reference_agree(
     for _ in range(MESSAGES):
         message, asked = world.message()
         monkeypatch.setattr(timing, "now", lambda now=message.now: now)
+        foreseen = reach.of(
+            {"all": True},
+            application_id=pipeline.tenant.id,
+            category_id=world.categories[message.category].id,
+            **asked,
+        )
         notification = pipeline.accept({"all": True}, category=message.category, **asked)
         message.id = notification.id
         _start(notification)
         decided = _decided(notification, message.now)
+        assert _foreseen(foreseen) == _counted(decided, message.now), message
         for someone in world.people:
             for device, word in world.reference.decide(someone, message).items():
                 assert decided.pop(device) == word, (message, someone, device)
@@ -181,6 +191,16 @@ def test_sql_and_a_plain_reference_agree(
         pipeline.assert_sum(notification.id)
     assert sum(compared.values()) >= 8000
     assert len(compared) >= 9, compared
+
+
+def _foreseen(found: Reach) -> dict[str, int]:
+    words = {**found.held_back, "now": found.reachable - found.later, "later": found.later}
+    return {word: count for word, count in words.items() if count}
+
+
+def _counted(decided: dict[int, str | datetime], now: datetime) -> dict[str, int]:
+    words = (word if isinstance(word, str) else "later" if word > now else "now" for word in decided.values())
+    return dict(Counter(words))
 
 
 def _start(notification: Notification) -> None:
