@@ -43,7 +43,7 @@ class Product:
         self.database.execute("UPDATE notifications_batch SET due_at = now() WHERE status = 'waiting'")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # one for all modules here; nothing of it runs beside the other tests
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder: Path = tmp_path_factory.mktemp("stack")
     with running(folder) as stack:
