@@ -16,6 +16,10 @@ DEPLOY_ENV := DATABASE_URL=postgresql://localhost/carillon REDIS_URL=redis://loc
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	FIELD_ENCRYPTION_KEYS=$$($(BIN)/python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())')
 
+# Few examples in `make test`, many in `make chaos`.
+PROPERTIES := tests/notifications/pipeline/test_properties.py tests/devices/test_segments_reference.py \
+	tests/devices/test_segments_check.py tests/devices/test_quiet.py
+
 .DEFAULT_GOAL := help
 .PHONY: help demo run smoke test chaos soak check static bench lint format pins clean
 
@@ -33,12 +37,13 @@ run: $(RUNTIME) ## Run the processes of Procfile
 smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
 	@exec $(BIN)/python -m simulator.smoke
 
+# Three processes on two cores: some tests wait, for a timeout or another process, while others work.
 test: $(DEVELOPMENT) ## Run the tests
-	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not chaos and not soak and not browser" $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not chaos and not soak and not browser" $(ARGS)
 
 chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes two minutes
 	@$(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)
-	@$(if $(SHORT),:,HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/notifications/pipeline/test_properties.py)
+	@$(if $(SHORT),:,HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(PROPERTIES))
 
 soak: $(DEVELOPMENT) ## See for MINUTES=15 whether anything grows
 	@exec $(BIN)/python -m pytest -s -m soak tests/chaos $(ARGS)

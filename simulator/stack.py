@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,13 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 SUPERVISE_SECONDS = 0.2
+
+RUN_ALL = """
+import json, sys
+from django.core.management import call_command
+for words in json.load(sys.stdin):
+    call_command(*words)
+"""
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -94,11 +101,18 @@ class Stack:
             raise StackError(f"manage.py {arguments[0]}: {done.stderr.strip()[-2000:]}")
         return done.stdout
 
-    def create_application(self, name: str) -> dict[str, str]:
-        """An application with the simulator's credentials; see `manage.py create_application --json`."""
+    def manage_all(self, *commands: Sequence[str]) -> None:
+        """Run several management commands in one process: starting one takes longer than most commands."""
+        self.manage("shell", "--no-imports", "-c", RUN_ALL, given=json.dumps(commands))
+
+    def create_application(self, name: str, *, devices: int = 0) -> dict[str, str]:
+        """An application with the simulator's credentials and devices; see `manage.py create_application --json`."""
         made = json.loads(self.manage("create_application", name, "--json"))
-        for arguments in credential_arguments(self.simulation):
-            self.manage("add_credential", made["application"], *arguments)
+        slug = made["application"]
+        commands = [["add_credential", slug, *words] for words in credential_arguments(self.simulation)]
+        if devices:
+            commands += [["simulate_devices", slug, str(devices), "--origin", self.simulation.webpush]]
+        self.manage_all(*commands)
         return made
 
     def start(self, *names: str) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.test import Client
+from django.test import Client, TransactionTestCase
 
 from devices.models import Device, Subscriber
 from tenants import selectors as tenants
 from tenants import services
 from tenants.models import Application
+from tests import emptying
 
 
 def pytest_configure() -> None:
@@ -30,6 +31,18 @@ def pytest_configure() -> None:
     settings.CACHES["default"]["LOCATION"] = settings.REDIS_URL
     # A password is hashed for every test that logs in; nobody breaks into these.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # WhiteNoise reads the names of all static files at its start, which is in each new test client: 30 ms.
+    settings.WHITENOISE_AUTOREFRESH = True
+    TransactionTestCase._fixture_teardown = emptying.used_tables  # of every test with committed rows
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, which keeps a module's set-up in one process."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.scheduling import ByFile
+
+    return ByFile(config, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +102,14 @@ def static_root() -> None:
     settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 
 
-@pytest.fixture
-def transactional_db(transactional_db: None) -> Iterator[None]:
-    """Django empties the tables it manages; those in partitions are not among them."""
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE notifications_delivery, devices_event")
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """These databases need not survive a crash of the machine. Connections made from now on wait for no disk."""
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            name = connection.ops.quote_name(connection.settings_dict["NAME"])
+            cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        connection.close()
 
 
 @pytest.fixture(autouse=True)

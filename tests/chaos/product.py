@@ -144,16 +144,13 @@ def running(folder: Path, devices: int) -> Iterator[Product]:
     with stacks.running(folder) as stack:
         services = embedded.ensure(folder)
         try:
-            made = stack.create_application("Shop")
+            made = stack.create_application("Shop", devices=devices)
             with psycopg.connect(services.database_url) as database:
                 row = database.execute(
                     "SELECT id FROM tenants_application WHERE slug = %s", [made["application"]]
                 ).fetchone()
             assert row
             product = Product(stack, services, made["application"], row[0], made["server_key"], devices)
-            stack.manage(
-                "simulate_devices", made["application"], str(devices), "--origin", stack.simulation.webpush
-            )
             for number in range(BUYERS):
                 register(product, f"buyer-{number}", FIRST_BUYER + number)
             stack.supervise()

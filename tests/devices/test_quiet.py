@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from devices import clocks, quiet
 from devices.clocks import Clock
+from tests.properties import examples
 
 MINUTE = timedelta(minutes=1)
 NIGHT = quiet.check([{"start": "22:00", "end": "08:00"}])
@@ -61,7 +62,7 @@ def watched(given: list[dict[str, Any]], zone: ZoneInfo, at: datetime) -> dateti
     return None if moment == at else moment
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(150, long=3_000), deadline=None)
 @given(windows, zones, around_changes)
 def test_they_end_when_a_watched_clock_says_so(
     given: list[dict[str, Any]], zone: ZoneInfo, at: datetime

@@ -12,6 +12,7 @@ from config.problems import InvalidField
 from devices import segments
 from devices.models import Segment
 from tests.conftest import Tenant
+from tests.properties import examples
 
 GOOD = {"field": "device.platform", "is": "equal", "value": "ios"}
 
@@ -201,7 +202,11 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150, long=3_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(JSON)
 def test_any_json_is_either_refused_or_runs(shop: Tenant, rules: Any) -> None:
     from tests.devices.test_segments import matched

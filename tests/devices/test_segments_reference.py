@@ -13,6 +13,7 @@ from devices.models import Category, Device, Event, Preference, Segment, Segment
 from tests.conftest import Tenant
 from tests.devices.segment_truth import NOW, Person, ago, truth
 from tests.devices.test_segments import matched
+from tests.properties import examples
 
 DEVICES = 120
 PLANS = ("gold", "Gold", "golden", "", "free", 7, 7.0, 7.5, "7", "7.50", True, "true", False, None, [7], ["gold", True],
@@ -189,7 +190,7 @@ trees = st.recursive(
 
 
 def test_sql_and_reference_agree(shop: Tenant, people: list[Person]) -> None:
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(200, long=2_000), deadline=None, suppress_health_check=list(HealthCheck))
     @given(trees)
     def agree(rules: dict[str, Any]) -> None:
         expected = {one.device.token for one in people if truth(rules, one, STORED)}

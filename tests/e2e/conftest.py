@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 
 from config import embedded
 from simulator.stack import Stack, request, running
+
+DEVICES = 3_000
 
 
 @dataclass
@@ -39,19 +40,18 @@ class Product:
         return self.database.execute(query, parameters).fetchall()
 
     def hurry(self) -> None:
-        """Let every waiting retry fall due: nobody sits out Apple's quarter of an hour."""
+        """Let every waiting retry and trial fall due: nobody sits out Apple's quarter of an hour."""
         self.database.execute("UPDATE notifications_batch SET due_at = now() WHERE status = 'waiting'")
+        self.database.execute(
+            "UPDATE notifications_incident SET trial_at = now() WHERE trial_at > now() + interval '1 second'"
+        )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # one for all modules here; nothing of it runs beside the other tests
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder: Path = tmp_path_factory.mktemp("stack")
     with running(folder) as stack:
-        made = json.loads(stack.manage("create_application", "Shop", "--json"))
-        from simulator.stack import credential_arguments
-
-        for arguments in credential_arguments(stack.simulation):
-            stack.manage("add_credential", made["application"], *arguments)
+        made = stack.create_application("Shop", devices=DEVICES)
         with psycopg.connect(embedded.ensure(folder).database_url, autocommit=True) as database:
             yield Product(stack, made["application"], made["server_key"], made["client_key"], database)
         embedded.release(folder)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from tests.e2e.conftest import Product
+from tests.e2e.conftest import DEVICES, Product
 
-DEVICES = 3_000
 SECONDS = 120
 
 CAMPAIGN = {
@@ -29,9 +28,6 @@ SUM = """
 
 def test_every_recipient_of_a_campaign_under_faults_ends_in_exactly_one_outcome(product: Product) -> None:
     simulation = product.stack.simulation
-    product.stack.manage(
-        "simulate_devices", product.application, str(DEVICES), "--origin", simulation.webpush
-    )
     for provider in ("apns", "fcm", "webpush"):
         errors = [{"status": 429, "share": 0.05, "retry_after": 1}, {"status": 503, "share": 0.05}]
         simulation.set_faults(provider, dead_share=0.05, errors=errors)

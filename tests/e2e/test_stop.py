@@ -14,19 +14,11 @@ import pytest
 from notifications.workers import STOP_SECONDS
 from tests.e2e.conftest import Product
 
-DEVICES = 3_000
 CAMPAIGN = {
     "to": {"all": True},
     "category": "marketing",
     "content": {"title": "Autumn sale", "body": "Up to 40 % off until Sunday."},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def audience(product: Product) -> None:
-    product.stack.manage(
-        "simulate_devices", product.application, str(DEVICES), "--origin", product.stack.simulation.webpush
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -90,16 +91,17 @@ class Pipeline:
     async def _send(self, count: int) -> None:
         senders = [self.sender() for _ in range(count)]
         running = [asyncio.create_task(sender.run()) for sender in senders]
+        lanes = [lane for sender in senders for lane in sender.lanes.values()]
         idle = 0
         deadline = time.monotonic() + 40
-        while idle < 4:
+        while idle < 2:
             assert time.monotonic() < deadline, "the senders do not come to an end"
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.03)
             for task in running:
                 if task.done():
                     task.result()
-            is_idle = not any(lane.held for sender in senders for lane in sender.lanes.values())
-            idle = idle + 1 if is_idle and not await asyncio.to_thread(_has_ready) else 0
+            is_busy = any(lane.held or lane.claiming for lane in lanes)
+            idle = 0 if is_busy or await asyncio.to_thread(_has_ready) else idle + 1
         for sender in senders:
             sender.stop()
         await asyncio.gather(*running)
@@ -141,11 +143,14 @@ def _conninfo() -> str:
     return make_conninfo(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"])
 
 
+SOON = timedelta(seconds=0.5)  # what comes due meanwhile is sent too
+
+
 def _has_ready() -> bool:
     from notifications.models import Batch, Incident
 
     try:
-        now = timezone.now()
+        now = timezone.now() + SOON
         is_due = Q(status="ready") | Q(status="waiting", due_at__lte=now)
         is_stopped = Exists(
             Incident.objects.filter(

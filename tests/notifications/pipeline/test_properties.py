@@ -38,7 +38,7 @@ from tests.notifications.pipeline.fleet import BATCH_SIZE, BUDGETS, Answer, Endi
 
 settings.register_profile(
     "short",
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=30,
     derandomize=True,
     database=None,
