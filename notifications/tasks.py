@@ -56,6 +56,12 @@ def verify_again() -> None:
     periodic.verify_again()
 
 
+@shared_task(name="notifications.roll_up")
+def roll_up() -> None:
+    """Every twenty seconds."""
+    periodic.roll_up_closed()
+
+
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
     """Every hour."""

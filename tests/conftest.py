@@ -94,7 +94,7 @@ def transactional_db(transactional_db: None) -> Iterator[None]:
     """Django empties the tables it manages; those in partitions are not among them."""
     yield
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE notifications_delivery, devices_event")
+        cursor.execute("TRUNCATE notifications_delivery, notifications_engagement, devices_event")
 
 
 @pytest.fixture(autouse=True)
