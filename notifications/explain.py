@@ -59,7 +59,7 @@ def _audience(notification: Notification, subscriber: Subscriber) -> Step:
             {**parameters, **asked},
         )
         is_in = cursor.fetchone()[0]
-    named = next(iter(notification.audience))
+    named = next((kind for kind in ("segment", "all") if kind in notification.audience), "")
     meant = {"segment": f"the segment {notification.audience.get('segment')}", "all": "everyone"}.get(
         named, "a list"
     )
