@@ -16,7 +16,7 @@ from django.utils import timezone
 from devices import quiet, selectors
 from devices.models import Category, Device, Subscriber
 from notifications.models import Notification, Recent
-from notifications.pipeline import audience, terms
+from notifications.pipeline import audience, policy, terms
 from notifications.pipeline.terms import Limit, Terms
 from notifications.pipeline.timing import Moment, Rule
 
@@ -38,6 +38,7 @@ def rules(notification: Notification, subscriber: Subscriber) -> list[Step]:
         _address(subscriber, device, category),
         _deadline(notification, zone, now),
         *_consent(subscriber, category),
+        *_holdout(subscriber, category),
         _quiet_hours(said, zone, own, moment),
         *_caps(notification, subscriber, said, moment),
         _moment(notification, zone, moment, now),
@@ -107,6 +108,16 @@ def _consent(subscriber: Subscriber, category: Category) -> Iterator[Step]:
     is_allowed = selectors.preferences(subscriber)[category.slug]["push"]
     reason = "" if is_forced or is_allowed else "not_opted_in" if word is None else "opted_out"
     yield _step("preference", sees, reason=reason)
+
+
+def _holdout(subscriber: Subscriber, category: Category) -> Iterator[Step]:
+    percent = category.application.holdout_percent
+    if not percent or category.kind != Category.Kind.MARKETING:
+        return
+    is_held_out = policy.is_held_out(category.application_id, percent, subscriber.id, None)
+    among = "they are among them" if is_held_out else "they are not among them"
+    sees = f"{percent} % of people get no marketing, to compare with; {among}"
+    yield _step("holdout", sees, reason="global_holdout" if is_held_out else "")
 
 
 def _quiet_hours(said: Terms, zone: str, own: list[dict[str, Any]] | None, moment: Moment) -> Step:
