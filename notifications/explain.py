@@ -18,7 +18,7 @@ from devices.models import Category, Device, Subscriber
 from notifications.models import Notification, Recent
 from notifications.pipeline import audience, policy, terms
 from notifications.pipeline.terms import Limit, Terms
-from notifications.pipeline.timing import Moment, Rule
+from notifications.pipeline.timing import LATE_REASONS, Moment, Rule
 
 Step = dict[str, Any]
 
@@ -36,7 +36,7 @@ def rules(notification: Notification, subscriber: Subscriber) -> list[Step]:
     return [
         _audience(notification, subscriber),
         _address(subscriber, device, category),
-        _deadline(notification, zone, now),
+        _deadline(notification, zone, moment, now),
         *_consent(subscriber, category),
         *_holdout(subscriber, category),
         _quiet_hours(said, zone, own, moment),
@@ -80,11 +80,14 @@ def _address(subscriber: Subscriber, device: Device | None, category: Category) 
     return _step("address", sees)
 
 
-def _deadline(notification: Notification, zone: str, now: datetime) -> Step:
+def _deadline(notification: Notification, zone: str, moment: Moment, now: datetime) -> Step:
     timed = terms.timing_of(notification)
     ends = timed.expires_at(timed.zone(zone))
+    late = moment.reason if moment.reason in LATE_REASONS else ""
     return _step(
-        "deadline", f"worth sending until {ends:%Y-%m-%d %H:%M} UTC", reason="expired" if now >= ends else ""
+        "deadline",
+        f"worth sending until {ends:%Y-%m-%d %H:%M} UTC",
+        reason="expired" if now >= ends else late,
     )
 
 
@@ -125,7 +128,7 @@ def _quiet_hours(said: Terms, zone: str, own: list[dict[str, Any]] | None, momen
     whose = "the application's" if own is None else "their own"
     shown = quiet.describe(windows) or "none"
     sees = f"{whose}: {shown}, in {zone or said.time_zone}; the category says {Rule(said.quiet_rule).label.lower()}"
-    is_quiet = moment.reason.startswith("quiet_hours")
+    is_quiet = moment.reason not in LATE_REASONS
     return _step("quiet_hours", sees, reason=moment.reason if is_quiet else "")
 
 
@@ -163,9 +166,8 @@ def _moment(notification: Notification, zone: str, moment: Moment, now: datetime
             *([f"only from {window['start']} to {window['end']}"] if window else []),
         ]
     )
-    is_other = moment.reason and not moment.reason.startswith("quiet_hours")
     until = moment.due_at if moment.due_at and moment.due_at > now else None
-    return _step("time", sees or "any time", reason=moment.reason if is_other else "", until=until)
+    return _step("time", sees or "any time", until=until)
 
 
 def _throttle(notification: Notification) -> Step:
