@@ -228,6 +228,7 @@ def test_an_estimate_says_how_many_are_reached_and_why_not_all(
         "reachable": {"push": 3},
         "platforms": {"ios": 3},
         "held_back": {"permission_denied": 1},
+        "held": 0,
         "is_estimate": False,
     }
     assert estimate(shop, IOS, category="marketing").json() == {
@@ -236,6 +237,7 @@ def test_an_estimate_says_how_many_are_reached_and_why_not_all(
         "reachable": {"push": 1},
         "platforms": {"ios": 1},
         "held_back": {"permission_denied": 1, "opted_out": 1, "not_opted_in": 1},
+        "held": 0,
         "is_estimate": False,
     }
 
