@@ -112,7 +112,7 @@ def _step(rule: str, sees: str, *, reason: str = "", until: datetime | None = No
 def _audience(case: Case) -> Step:
     wanted = case.notification.audience
     named = {"segment": f"the segment {wanted.get('segment')}", "all": "everyone"}
-    meant = named.get(next(iter(wanted)), "a list")
+    meant = next((words for kind, words in named.items() if kind in wanted), "a list")
     if case.is_meant:
         return _step("audience", f"it is for {meant}, and they are in it now")
     return _step("audience", f"it is for {meant}, and they are not in it now", reason="not_in_audience")

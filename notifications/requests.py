@@ -22,6 +22,7 @@ from notifications.pipeline.accept import Draft
 LONGEST_TTL = 28 * 24 * 3600  # seconds: what the most patient platform (FCM) keeps a message for
 FURTHEST = timedelta(days=366)
 LISTED_MOST = 1000
+SEGMENTS_MOST = 20
 COLLAPSE_KEY_BYTES = 64
 FASTEST = 1_000_000  # recipients per second: beyond what any installation sends
 
@@ -35,9 +36,12 @@ class Attribute(msgspec.Struct, forbid_unknown_fields=True):
     value: Annotated[str, msgspec.Meta(max_length=1000)] | bool | int
 
 
+Slugs = Annotated[list[Slug], msgspec.Meta(min_length=1, max_length=SEGMENTS_MOST)]
+
+
 class To(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Exactly one of `subscribers`, `devices`, `segment`, `all`. The others narrow `all` down, `platforms` also a
-    segment."""
+    """Exactly one of `subscribers`, `devices`, `segment`, `all`. The others narrow `all` down, and but for `attribute`
+    a segment: `segments` to who is in any of these, `not_segments` to who is in none of them."""
 
     subscribers: (
         Annotated[list[ExternalId], msgspec.Meta(min_length=1, max_length=LISTED_MOST)] | msgspec.UnsetType
@@ -49,6 +53,8 @@ class To(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     all: Literal[True] | msgspec.UnsetType = msgspec.UNSET
     platforms: Annotated[list[Platform], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
     attribute: Attribute | msgspec.UnsetType = msgspec.UNSET
+    segments: Slugs | msgspec.UnsetType = msgspec.UNSET
+    not_segments: Slugs | msgspec.UnsetType = msgspec.UNSET
 
 
 def _overrides() -> type[msgspec.Struct]:
@@ -184,6 +190,8 @@ def _variables(send: Send) -> dict[str, Any] | None:
 
 
 KINDS = ("subscribers", "devices", "segment", "all")
+NARROWINGS = ("platforms", "segments", "not_segments", "attribute")
+NARROWINGS_OF = {"all": NARROWINGS, "segment": NARROWINGS[:-1]}
 
 
 def audience(to: To, application_id: int) -> dict[str, Any]:
@@ -192,29 +200,36 @@ def audience(to: To, application_id: int) -> dict[str, Any]:
     if len(named) != 1:
         raise InvalidField("/to", f"expected exactly one of {', '.join(KINDS)}")
     (kind,) = named
-    narrowings = {"all": ("platforms", "attribute"), "segment": ("platforms",)}.get(kind, ())
-    for narrowing in ("platforms", "attribute"):
-        if getattr(to, narrowing) is not msgspec.UNSET and narrowing not in narrowings:
-            raise InvalidField(f"/to/{narrowing}", "only goes with all")
+    given = {name: value for name in NARROWINGS if (value := getattr(to, name)) is not msgspec.UNSET}
+    for narrowing in given:
+        if narrowing not in NARROWINGS_OF.get(kind, ()):
+            usable = [name for name in KINDS if narrowing in NARROWINGS_OF.get(name, ())]
+            raise InvalidField(f"/to/{narrowing}", f"only goes with {' or '.join(reversed(usable))}")
     if kind in ("subscribers", "devices"):
         return {kind: list(dict.fromkeys(map(str, getattr(to, kind))))}
-    mass: dict[str, Any] = {kind: getattr(to, kind)}
     if to.segment is not msgspec.UNSET:
-        _check_segment(to.segment, application_id)
-    if to.platforms is not msgspec.UNSET:
-        mass["platforms"] = sorted(set(to.platforms))
-    if to.attribute is not msgspec.UNSET:
-        mass["attribute"] = {"name": to.attribute.name, "value": _as_text(to.attribute.value)}
-    return mass
+        _check_segment(to.segment, "/to/segment", application_id)
+    return {kind: getattr(to, kind), **_narrowed(given, application_id)}
 
 
-def _check_segment(slug: str, application_id: int) -> None:
+def _narrowed(given: Mapping[str, Any], application_id: int) -> dict[str, Any]:
+    narrowed: dict[str, Any] = {}
+    for name, value in given.items():
+        if name == "attribute":
+            narrowed[name] = {"name": value.name, "value": _as_text(value.value)}
+            continue
+        if name != "platforms":
+            for number, slug in enumerate(value):
+                _check_segment(slug, f"/to/{name}/{number}", application_id)
+        narrowed[name] = sorted(set(value))
+    return narrowed
+
+
+def _check_segment(slug: str, at: str, application_id: int) -> None:
     try:
         segments.compiled({"segment": slug}, application_id)
     except InvalidField as error:
-        raise InvalidField(
-            "/to/segment", "there is no such segment, or its rules name what is gone"
-        ) from error
+        raise InvalidField(at, "there is no such segment, or its rules name what is gone") from error
 
 
 def _as_text(value: str | bool | int) -> str:

@@ -36,7 +36,7 @@ class IdempotencyConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A checked wish, not yet stored. audience: one of subscribers, devices, all (+ platforms, attribute)."""
+    """A checked wish, not yet stored. audience: subscribers or devices, or as audience.in_shard has it."""
 
     category: Category
     content: dict[str, Any]

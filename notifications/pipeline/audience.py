@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,9 @@ from uuid import UUID
 import orjson
 
 from devices import segments
-from notifications.pipeline import policy
+from notifications.pipeline import buckets, policy
+
+bucket = buckets.bucket  # of a slice, for one person
 
 # An audience is a relation of: notification_id, asked (the address as listed, for the ledger),
 # unreachable (why there is no device, or NULL), and the device's columns the policy looks at.
@@ -42,14 +44,17 @@ LISTED_DEVICES = f"""
 LISTED = {"subscribers": LISTED_SUBSCRIBERS, "devices": LISTED_DEVICES}
 
 IN_SHARD = f"""
-    SELECT %(notification)s::uuid AS notification_id, NULL::text AS asked, NULL::text AS unreachable, {_DEVICE}
+    SELECT %(notification)s::uuid AS notification_id, NULL::text AS asked, {{unreachable}} AS unreachable, {_DEVICE}
     FROM devices_device d {{joins}}
     WHERE d.application_id = %(application)s AND d.retired_at IS NULL
         AND d.id >= %(lower)s AND d.id < %(upper)s {{filters}}
 """
 
+ABOUT_PEOPLE = {"attribute", "segment", "segments", "not_segments"}
+REACHABLE, HELD_OUT = "NULL::text", "'holdout'::text"
+SLICE = buckets.SQL.format(person="coalesce(d.subscriber_id, -d.id)", seed="%(slice_seed)s")
 
-NOBODY = IN_SHARD.format(joins="", filters="AND false")
+NOBODY = IN_SHARD.format(unreachable=REACHABLE, joins="", filters="AND false")
 
 
 def listing(pairs: Sequence[tuple[UUID | None, str]]) -> dict[str, str]:
@@ -63,27 +68,51 @@ def listing(pairs: Sequence[tuple[UUID | None, str]]) -> dict[str, str]:
 def in_shard(
     audience: Mapping[str, Any], application_id: int, *, now: datetime | None = None, sample: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """SQL and parameters of the mass audience described by {"all": true, "platforms"?, "attribute"?} or by
-    {"segment": slug, "platforms"?}.
+    """SQL and parameters of a mass audience: {"all": true, "attribute"?} or {"segment": slug}, narrowed down by
 
-    now: what a segment's "days ago" counts from. sample: joins that narrow it down, to estimate rather than count.
+    "platforms": any of these; "segments": in any of them; "not_segments": in none of them;
+    "slice": {"salt", "from", "to"}: people whose bucket (0 … 9999 by the salt) is at least from and below to.
+
+    "held_out": true has all of them suppressed, to be compared with. sample: joins that narrow it down, to estimate
+    rather than count. now: what a segment's "days ago" counts from.
     Raises InvalidField for a segment that is gone or cannot be asked any more.
     """
-    joins, filters, parameters = sample, "", dict[str, Any]()
+    filters, parameters = "", dict[str, Any]()
     if platforms := audience.get("platforms"):
         filters += " AND d.platform = ANY (%(platforms)s)"
         parameters["platforms"] = platforms
+    if part := audience.get("slice"):
+        filters += f" AND {SLICE} >= %(slice_from)s AND {SLICE} < %(slice_to)s"
+        parameters |= {"slice_seed": buckets.seed(part["salt"])}
+        parameters |= {"slice_from": part["from"], "slice_to": part["to"]}
     if attribute := audience.get("attribute"):
-        joins += " JOIN devices_subscriber s ON s.id = d.subscriber_id"
         filters += " AND s.attributes ->> %(attribute)s::text = %(value)s::text"
         parameters |= {"attribute": attribute["name"], "value": str(attribute["value"])}
-    if slug := audience.get("segment"):
-        found = segments.compiled({"segment": slug}, application_id, now=now)
-        if policy.JOIN_PERSON not in joins:
-            joins += f" {policy.JOIN_PERSON}"
-        filters += f" AND {found.sql}"
-        parameters |= found.parameters
-    return IN_SHARD.format(joins=joins, filters=filters), parameters
+    for condition, given in _in_segments(audience, application_id, now):
+        filters += f" AND {condition}"
+        parameters |= given
+    joins = sample
+    if audience.keys() & ABOUT_PEOPLE and policy.JOIN_PERSON not in joins:
+        joins += f" {policy.JOIN_PERSON}"
+    unreachable = HELD_OUT if audience.get("held_out") else REACHABLE
+    return IN_SHARD.format(unreachable=unreachable, joins=joins, filters=filters), parameters
+
+
+def _in_segments(
+    audience: Mapping[str, Any], application_id: int, now: datetime | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Conditions that all have to hold, with their parameters."""
+    alone = [audience["segment"]] if "segment" in audience else []
+    for slugs, words in (
+        (alone, "({})"),
+        (audience.get("segments", ()), "({})"),
+        (audience.get("not_segments", ()), "(NOT ({}))"),
+    ):
+        if slugs:
+            # Each by itself: together they might be too many rules for one.
+            found = [segments.compiled({"segment": slug}, application_id, now=now) for slug in slugs]
+            parameters = {name: value for one in found for name, value in one.parameters.items()}
+            yield words.format(" OR ".join(one.sql for one in found)), parameters
 
 
 def whole(

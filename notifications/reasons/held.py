@@ -50,6 +50,11 @@ HELD = sparing(
             "They already get as many messages of this kind as the limits allow for that day or week.",
             "Send it on another day, with higher priority, or raise the limit.",
         ),
+        "holdout": Words(
+            "Held out to compare",
+            "By lot they are among those who do not get this campaign, so that its effect can be seen.",
+            "Nothing: it is part of the experiment.",
+        ),
         "permission_denied": Words(
             "Notifications switched off",
             "Notifications are off for the app in the phone's or browser's settings.",
