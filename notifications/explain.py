@@ -19,7 +19,7 @@ from devices.models import Category, Device, Subscriber
 from notifications import template_versions
 from notifications import template_wording as wordings
 from notifications.models import Notification, Recent, TemplateVersion
-from notifications.pipeline import audience, terms
+from notifications.pipeline import audience, policy, terms
 from notifications.pipeline.terms import Limit, Terms
 from notifications.pipeline.timing import Moment, Rule
 from notifications.templating import Missing, NotRenderable
@@ -61,6 +61,7 @@ def rules(notification: Notification, subscriber: Subscriber) -> list[Step]:
         _address(case),
         _deadline(case),
         *_consent(subscriber, case.category),
+        *_holdout(subscriber, case.category),
         _quiet_hours(case),
         *_caps(case),
         _moment(case),
@@ -160,6 +161,16 @@ def _consent(subscriber: Subscriber, category: Category) -> Iterator[Step]:
     is_allowed = selectors.preferences(subscriber)[category.slug]["push"]
     reason = "" if is_forced or is_allowed else "not_opted_in" if word is None else "opted_out"
     yield _step("preference", sees, reason=reason)
+
+
+def _holdout(subscriber: Subscriber, category: Category) -> Iterator[Step]:
+    percent = category.application.holdout_percent
+    if not percent or category.kind != Category.Kind.MARKETING:
+        return
+    is_held_out = policy.is_held_out(category.application_id, percent, subscriber.id, None)
+    among = "they are among them" if is_held_out else "they are not among them"
+    sees = f"{percent} % of people get no marketing, to compare with; {among}"
+    yield _step("holdout", sees, reason="global_holdout" if is_held_out else "")
 
 
 def _quiet_hours(case: Case) -> Step:

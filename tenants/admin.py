@@ -46,7 +46,8 @@ class ApplicationAdmin(ConsoleAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
         """Limits are for those who have something to limit."""
-        return (*self.fields, "messages_per_second", "retirement_percent") if obj else self.fields
+        limits = ("messages_per_second", "retirement_percent", "holdout_percent")
+        return (*self.fields, *limits) if obj else self.fields
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "messages_per_second":  # none is said by an empty field

@@ -46,6 +46,12 @@ class Application(models.Model):
         help_text="If a provider declares more of the application's devices gone within an hour, a person is asked "
         "before they are switched off.",
     )
+    holdout_percent = models.PositiveSmallIntegerField(
+        "held out of marketing, per cent",
+        default=0,
+        validators=[MaxValueValidator(50)],
+        help_text="Per cent of people who get no marketing at all, always the same ones, to compare with.",
+    )
     identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

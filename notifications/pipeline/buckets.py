@@ -1,6 +1,6 @@
 """People in 10 000 buckets by a hash that says the same for ever: parts of an audience, held-out shares.
 
-By PostgreSQL's hash of integers, which hash partitions rely on staying as it is: 20 ns a row, where md5 takes 600.
+By PostgreSQL's hash of integers, which hash partitions rely on staying as it is: 30 ns a row, where md5 takes 350.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ def seed(salt: str) -> int:
 
 def bucket(salt: str, subscriber_id: int | None, device_id: int | None = None) -> int:
     """0 … 9999, as SQL has it. A person's devices are in one; who is nobody is known by the device."""
-    person = subscriber_id if subscriber_id is not None else -(device_id or 0)
-    return (_hashint8extended(person, seed(salt)) & (2**63 - 1)) % BUCKETS
+    return drawn(subscriber_id if subscriber_id is not None else -(device_id or 0), seed(salt))
+
+
+def drawn(person: int, seed: int) -> int:
+    return (_hashint8extended(person, seed) & (2**63 - 1)) % BUCKETS
 
 
 WORD = 2**32 - 1

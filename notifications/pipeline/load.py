@@ -106,7 +106,7 @@ VERSION = -4  # the place of template_version_id
 RECIPIENTS = f"""
     SELECT d.id, d.token, d.environment, d.fid, d.p256dh, d.auth, d.subscriber_id,
         {policy.SUPPRESSED_BECAUSE}, d.vapid_key, {{columns}}
-    FROM devices_device d {policy.JOIN_CONSENT} {{joins}}
+    FROM (SELECT d.*, d.id AS device_id FROM devices_device d) AS d {policy.JOIN_CONSENT} {{joins}}
     WHERE d.id = ANY (%(devices)s) AND d.application_id = %(application)s
 """
 WINDOWS = "LEFT JOIN devices_quiethours q ON q.id = s.quiet_hours_id"

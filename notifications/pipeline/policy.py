@@ -1,25 +1,43 @@
 """Who may be sent what: one SQL expression, used when an audience is resolved and again before each send.
 
-Precedence (R24): deadline > consent > category preference > quiet hours > cap > local time > throttle. Here are
-the address and consent; `timing` decides the clocks, `caps` the counts, `limits` the throttle. A row that
-comes out NULL may be sent to; anything else is the reason under which the suppression is recorded.
+Precedence (R24): deadline > consent > category preference > global holdout > quiet hours > cap > local time >
+throttle. Here are the address, consent and the holdout; `timing` decides the clocks, `caps` the counts, `limits` the
+throttle. A row that comes out NULL may be sent to; anything else is the reason under which the suppression is recorded.
 """
 
 from __future__ import annotations
 
-# Needs what JOIN_CONSENT joins, and `d` (devices_device or the like).
-SUPPRESSED_BECAUSE = """
+from notifications.pipeline import buckets
+
+# How many buckets of people get no marketing; NULL for what is no marketing. Asked once a statement, and where it is 0
+# nobody's bucket is.
+_HELD_OUT = f"""(
+            SELECT a.holdout_percent * {buckets.BUCKETS // 100} FROM devices_category k
+            JOIN tenants_application a ON a.id = k.application_id
+            WHERE k.id = %(category)s AND k.kind = 'marketing'
+        )"""
+_BUCKET = buckets.SQL.format(person="coalesce(d.subscriber_id, -d.device_id)", seed="c.application_id")
+
+# Needs what JOIN_CONSENT joins, and `d`: devices_device or the like, with `device_id`.
+SUPPRESSED_BECAUSE = f"""
     CASE
         WHEN d.retired_at IS NOT NULL THEN 'device_retired'
         WHEN d.permission = 'denied' THEN 'permission_denied'
         WHEN NOT 'push' = ANY (c.channels) THEN 'channel_not_allowed'
         WHEN c."default" = 'forced' THEN NULL
         WHEN u.id IS NOT NULL THEN 'unsubscribed'
-        WHEN p.is_allowed THEN NULL
         WHEN NOT p.is_allowed THEN 'opted_out'
-        WHEN c."default" = 'off' THEN 'not_opted_in'
+        WHEN c."default" = 'off' AND p.is_allowed IS NULL THEN 'not_opted_in'
+        WHEN {_HELD_OUT} > 0 AND {_BUCKET} < {_HELD_OUT} THEN 'global_holdout'
     END
 """
+
+
+def is_held_out(application_id: int, percent: int, subscriber_id: int | None, device_id: int | None) -> bool:
+    """The last line above, for one person and marketing."""
+    person = subscriber_id if subscriber_id is not None else -(device_id or 0)
+    return buckets.drawn(person, application_id) < percent * (buckets.BUCKETS // 100)
+
 
 # The category, the subscriber's word on it, and whether they want no marketing at all; needs `d` and the
 # parameter %(category)s.

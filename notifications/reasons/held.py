@@ -55,6 +55,11 @@ HELD = sparing(
             "By lot they are among those who do not get this campaign, so that its effect can be seen.",
             "Nothing: it is part of the experiment.",
         ),
+        "global_holdout": Words(
+            "Held out of marketing",
+            "By lot they are among the few who get no marketing at all, so that its effect as a whole can be seen.",
+            "Nothing: the share is in the application's settings.",
+        ),
         "permission_denied": Words(
             "Notifications switched off",
             "Notifications are off for the app in the phone's or browser's settings.",

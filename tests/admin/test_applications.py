@@ -18,6 +18,7 @@ def save(admin: Client, shop: Tenant, **changes: Any) -> Any:
         "default_time_zone": application.default_time_zone,
         "messages_per_second": "",
         "retirement_percent": "10",
+        "holdout_percent": "0",
         "caps-TOTAL_FORMS": "0",
         "caps-INITIAL_FORMS": "0",
     }
@@ -46,6 +47,8 @@ def test_limits_are_stored(admin: Client, shop: Tenant, asked: str, stored: int 
         ("retirement_percent", "0"),
         ("retirement_percent", "101"),
         ("retirement_percent", ""),
+        ("holdout_percent", "51"),
+        ("holdout_percent", "-1"),
     ],
 )
 def test_what_is_no_limit_is_said_beside_its_field(

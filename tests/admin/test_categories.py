@@ -160,6 +160,7 @@ def save(admin: Client, shop: Tenant, **changes: Any) -> Any:
         "default_time_zone": "UTC",
         "messages_per_second": "",
         "retirement_percent": "10",
+        "holdout_percent": "0",
     }
     answer = admin.post(
         f"/admin/tenants/application/{application.pk}/change/",

@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from devices import quiet
 from devices.models import Cap, Category, Device, Preference, QuietHours, Segment, Subscriber
+from notifications.pipeline import policy
+from tenants.models import Application
 from tests.conftest import Tenant
 
 ORDER = [
-    *("audience", "address", "deadline", "consent", "preference"),
+    *("audience", "address", "deadline", "consent", "preference", "holdout"),
     *("quiet_hours", "cap", "time", "throttle", "template"),
 ]
 
@@ -55,6 +57,17 @@ def test_consent_and_preference(shop: Tenant, mia: Subscriber) -> None:
     assert stops(explained(shop, category="marketing")) == {}
     Subscriber.objects.update(unsubscribed_at=timezone.now())
     assert stops(explained(shop, category="marketing")) == {"consent": "unsubscribed"}
+
+
+def test_the_global_holdout_is_a_rule_of_marketing_only(shop: Tenant, mia: Subscriber) -> None:
+    Category.objects.filter(slug="marketing").update(default="on")
+    for percent in (1, 50):
+        Application.objects.update(holdout_percent=percent)
+        is_held_out = policy.is_held_out(shop.id, percent, mia.id, None)
+        steps = explained(shop, category="marketing")
+        assert stops(steps) == ({"holdout": "global_holdout"} if is_held_out else {})
+        assert steps["holdout"]["sees"].startswith(f"{percent} % of people")
+    assert "holdout" not in explained(shop, category="transactional")
 
 
 def test_an_address_that_cannot_be_reached(shop: Tenant, mia: Subscriber) -> None:

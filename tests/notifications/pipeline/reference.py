@@ -21,6 +21,7 @@ class Someone:
     quiet: list[dict[str, Any]] | None
     is_unsubscribed: bool
     says: dict[str, bool]  # by category
+    is_held_out: bool = False  # of all marketing
     devices: list[tuple[int, str, str, bool]] = field(
         default_factory=list
     )  # id, permission, zone, is retired
@@ -98,6 +99,8 @@ class Reference:
                 return "opted_out"
             if said is None and kind.default == "off":
                 return "not_opted_in"
+            if kind.is_marketing and someone.is_held_out:
+                return "global_holdout"
         zone = self._zone(someone, device)
         key = message.id, zone.key, repr(someone.quiet)
         if key not in self.watched:

@@ -15,7 +15,7 @@ from devices import quiet
 from devices.models import Cap, Category, Device, Preference, QuietHours, Subscriber
 from notifications import reach
 from notifications.models import Notification
-from notifications.pipeline import timing
+from notifications.pipeline import policy, timing
 from notifications.reach import Reach
 from tests.conftest import apns_token
 from tests.notifications.pipeline.conftest import Pipeline
@@ -45,6 +45,7 @@ class World:
             pipeline.tenant.application,
         )
         self.application.default_time_zone = "Asia/Tokyo"
+        self.application.holdout_percent = 20
         self.application.quiet_hours = quiet.check(self.chance.choice(OWN))
         self.application.save()
         self.categories = self._categories()
@@ -119,6 +120,7 @@ class World:
             quiet.check(own) if own is not None else None,
             bool(row.unsubscribed_at),
             says,
+            policy.is_held_out(self.application.id, 20, row.id, None),
         )
         for _ in range(chance.choice([0, 1, 1, 1, 2])):
             someone.devices.append(self._device(row))

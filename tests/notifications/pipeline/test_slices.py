@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from devices.models import Device, Segment, SegmentMember, Subscriber
+from devices.models import Category, Device, Segment, SegmentMember, Subscriber
 from notifications import reach
 from notifications.models import Batch, Notification
-from notifications.pipeline import audience, buckets
+from notifications.pipeline import audience, buckets, policy
+from tenants.models import Application
 from tests.notifications.pipeline.conftest import Pipeline
 
 Make = Callable[..., Device]
@@ -109,3 +110,29 @@ def test_who_is_held_out_is_on_record(pipeline: Pipeline, people: dict[int, str]
         name: [("suppressed", "holdout")] for name in {*ADA, "bob"}
     }
     assert notification.recipient_count == 3
+
+
+def test_who_gets_no_marketing_at_all_is_the_same_at_the_claim(
+    pipeline: Pipeline, people: dict[int, str]
+) -> None:
+    Category.objects.filter(slug="marketing").update(default="on")
+    held_out = {
+        id
+        for id, subscriber_id in Device.objects.values_list("id", "subscriber_id")
+        if policy.is_held_out(pipeline.tenant.id, 50, subscriber_id, id)
+    }
+    before = pipeline.accept({"all": True}, category="marketing")
+    pipeline.resolve(before)
+    Application.objects.filter(id=pipeline.tenant.id).update(holdout_percent=50)
+    pipeline.send()
+    after = pipeline.accept({"all": True}, category="marketing")
+    assert reached(pipeline, after) == set(people) - held_out
+    for notification in (before, after):
+        reasons = {
+            id
+            for id, lines in pipeline.ledger(notification).items()
+            if lines[-1] == ("suppressed", "global_holdout")
+        }
+        assert reasons == held_out
+    other = pipeline.accept({"all": True}, category="critical")
+    assert reached(pipeline, other) == set(people)
