@@ -1,0 +1,33 @@
+"""A plan's audience as the send API says it, and the slice of it that is a stage's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from campaigns.document import Audience, Plan
+
+
+def of(plan: Plan) -> dict[str, Any]:
+    return said(plan.audience)
+
+
+def said(audience: Audience) -> dict[str, Any]:
+    """Empty narrowings are left out."""
+    narrowings: dict[str, Any] = {
+        "segments": audience.segments,
+        "not_segments": audience.not_segments,
+        "platforms": sorted(audience.platforms),
+    }
+    found = {"all": True, **{name: list(value) for name, value in narrowings.items() if value}}
+    if audience.attribute:
+        value = audience.attribute.value
+        shown = str(value).lower() if isinstance(value, bool) else str(value)  # as PostgreSQL's ->> does
+        found["attribute"] = {"name": audience.attribute.name, "value": shown}
+    return found
+
+
+def sliced(audience: dict[str, Any], *, salt: str, lower: int, upper: int, held_out: bool) -> dict[str, Any]:
+    """lower, upper: of 10 000 buckets."""
+    if (lower, upper) != (0, 10_000):
+        audience = {**audience, "slice": {"salt": salt, "from": lower, "to": upper}}
+    return {**audience, "held_out": True} if held_out else audience
