@@ -14,10 +14,10 @@ from django.urls import reverse
 
 from campaigns import selectors
 from campaigns.models import Campaign
-from campaigns.views import PLATFORMS
+from campaigns.words import PLATFORMS
 from devices.models import Device
 from notifications import selectors as notifications
-from notifications.models import Delivery, Notification
+from notifications.models import Delivery
 from tenants.models import Application, Credential
 
 REMEMBERED = 60  # seconds
@@ -42,7 +42,7 @@ def board(request: HttpRequest) -> dict[str, Any]:
         "sending": going,
         "is_sending": bool(going),
         "recent": [
-            (campaign, progress, progress.state if progress else selectors.DRAFT)
+            (campaign, progress, progress.state if progress else selectors.state(campaign))
             for campaign, progress in recent
         ],
         "may_compose": request.user.has_perm("campaigns.add_campaign"),
@@ -51,7 +51,7 @@ def board(request: HttpRequest) -> dict[str, Any]:
 
 def _steps() -> list[Step]:
     """The way to a first notification; nothing once it has been walked."""
-    if Campaign.objects.filter(status=Campaign.Status.LAUNCHED).exists():
+    if Campaign.objects.filter(launched_at__isnull=False).exists():
         return []
     has_credential = Credential.objects.filter(is_active=True).exists()
     has_device = Device.objects.filter(retired_at__isnull=True).exists()
@@ -86,7 +86,7 @@ def _first_step() -> tuple[str, str, str, str]:
 
 def sending() -> list[tuple[Campaign, selectors.Progress]]:
     """Campaigns under way, the newest five."""
-    open_ones = selectors.recent().filter(notification__status__in=Notification.OPEN)[:5]
+    open_ones = selectors.recent().filter(status__in=Campaign.LIVE, latest_run__isnull=False)[:5]
     found = [(campaign, selectors.progress(campaign)) for campaign in open_ones]
     return [(campaign, progress) for campaign, progress in found if progress.is_open]
 

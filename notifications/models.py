@@ -114,6 +114,7 @@ class Template(models.Model):
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="templates")
     slug = models.SlugField(max_length=64)
     name = models.CharField(max_length=120)
+    is_listed = models.BooleanField(db_default=True)  # False: a campaign's own, in no list
     current = models.ForeignKey("TemplateVersion", on_delete=models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +54,7 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
 
     One query for all. `received`, `opened` and `clicked` are what devices reported, not part of the sum.
     """
-    found = {notification.id: _empty(notification.recipient_count) for notification in notifications}
+    found = {notification.id: empty_counts(notification.recipient_count) for notification in notifications}
     for id, recipients, outcome, reason, count in _tallies(list(found)):
         found[id]["recipients"] = recipients
         if outcome is not None and reason is not None and count:
@@ -66,7 +66,7 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     return found
 
 
-def _empty(recipients: int) -> dict[str, Any]:
+def empty_counts(recipients: int = 0) -> dict[str, Any]:
     return {
         "recipients": recipients,
         "pending": 0,
@@ -79,6 +79,19 @@ def _empty(recipients: int) -> dict[str, Any]:
         "opened": 0,
         "clicked": 0,
     }
+
+
+def added(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of several notifications as those of one."""
+    total: dict[str, Any] = empty_counts()
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, Mapping):
+                for reason, count in value.items():
+                    total[key][reason] = total[key].get(reason, 0) + count
+            else:
+                total[key] = total.get(key, 0) + value
+    return total
 
 
 def _add(row: dict[str, Any], outcome: str, reason: str, count: int) -> None:

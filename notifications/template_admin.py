@@ -39,7 +39,7 @@ class TemplateAdmin(ConsoleAdmin):
     ordering = ("name",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Template]:
-        return super().get_queryset(request).select_related("application", "current")
+        return super().get_queryset(request).filter(is_listed=True).select_related("application", "current")
 
     @display(description="Template", header=True, ordering="name")
     def what(self, obj: Template) -> list[str]:

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ClassVar
 
 from django.contrib.admin.utils import unquote
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
@@ -116,6 +117,12 @@ class ConsoleAdmin(ModelAdmin):
         """The answer that shows secrets (label, value, what for): in no session and, as all pages here, in no cache."""
         context = {"title": title, "secrets": secrets, "back": self.url("change", obj)}
         return self.render(request, "tenants/secrets.html", obj, context)
+
+
+def staff(request: HttpRequest) -> User:
+    """Who is at the admin; anonymous visitors do not come this far."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

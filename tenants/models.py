@@ -52,6 +52,13 @@ class Application(models.Model):
         validators=[MaxValueValidator(50)],
         help_text="Per cent of people who get no marketing at all, always the same ones, to compare with.",
     )
+    approval_above = models.PositiveIntegerField(
+        "campaigns need a second person above, devices",
+        null=True,
+        blank=True,
+        default=100_000,
+        help_text="A campaign that reaches more has to be approved by somebody who did not write it. Empty: never.",
+    )
     identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

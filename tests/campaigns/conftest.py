@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
+from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Category, Preference, Subscriber
 from tenants import services as tenants
@@ -27,13 +28,15 @@ def anna(db: None) -> User:
 
 @pytest.fixture
 def make_campaign(shop: Tenant) -> Callable[..., Campaign]:
+    """A draft; sections of its plan may be given in part: `make(schedule={"kind": "at"}, content={"url": "…"})`."""
+
     def make(**fields: Any) -> Campaign:
         tenant = fields.pop("tenant", shop)
-        category = Category.objects.get(application=tenant.application, slug="marketing")
-        said = {"name": "Autumn", "title": "The sale is on", "body": "Until Sunday."}
-        return Campaign.objects.create(
-            **{"application": tenant.application, "category": category, **said, **fields}
-        )
+        said = {"title": "The sale is on", "body": "Until Sunday.", **fields.pop("content", {})}
+        # Most tests look at what a launch makes at once.
+        fields["schedule"] = {"undo": False, **fields.get("schedule", {})}
+        fields = {"name": "Autumn", "variants": [{"content": said}], **fields}
+        return services.create(tenant.application, by=fields.pop("by", None), fields=fields)
 
     return make
 

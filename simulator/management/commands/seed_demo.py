@@ -13,8 +13,9 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from campaigns import services as campaigns
 from campaigns.models import Campaign
-from devices.models import Category, Device
+from devices.models import Device
 from notifications import services as notifications
 from simulator.client import Simulation
 from simulator.management import seed
@@ -24,22 +25,23 @@ from tenants.models import Application, Credential
 APPLICATION = "Acme Shop"
 USER = "admin"
 
-CAMPAIGNS = (
+CAMPAIGNS: tuple[dict[str, Any], ...] = (
     {
         "name": "Autumn sale",
-        "title": "Autumn sale 🍂",
-        "body": "Up to 40% off everything until Sunday. Your size is still there.",
-        "url": "https://shop.example/sale",
-        "audience": Campaign.Audience.EVERYONE,
+        "content": {
+            "title": "Autumn sale 🍂",
+            "body": "Up to 40% off everything until Sunday. Your size is still there.",
+            "url": "https://shop.example/sale",
+        },
     },
     {
         "name": "Gold members first",
-        "title": "You are in before everyone else",
-        "body": "The new collection opens to gold members tonight at eight.",
-        "url": "https://shop.example/gold",
-        "audience": Campaign.Audience.ATTRIBUTE,
-        "attribute_name": "plan",
-        "attribute_value": "gold",
+        "content": {
+            "title": "You are in before everyone else",
+            "body": "The new collection opens to gold members tonight at eight.",
+            "url": "https://shop.example/gold",
+        },
+        "audience": {"attribute": {"name": "plan", "value": "gold"}},
     },
 )
 
@@ -111,9 +113,11 @@ def _follow(application: Application, origin: str) -> None:
 def _campaigns(application: Application) -> None:
     if Campaign.objects.filter(application=application).exists():
         return
-    category = Category.objects.get(application=application, slug="marketing")
-    for fields in CAMPAIGNS:
-        Campaign.objects.create(application=application, category=category, **fields)
+    for said in CAMPAIGNS:
+        fields: dict[str, Any] = {"name": said["name"], "variants": [{"content": said["content"]}]}
+        if "audience" in said:
+            fields["audience"] = said["audience"]
+        campaigns.create(application, by=None, fields=fields)
 
 
 def _login() -> dict[str, str]:
