@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
         ("campaigns", "0004_schedule"),
         ("devices", "0004_audience"),
         ("notifications", "0007_template_is_listed"),
-        ("tenants", "0004_approval"),
+        ("tenants", "0008_approval"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
