@@ -3,7 +3,7 @@ from django.db.models.functions import Now
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0005_holdout")]
+    dependencies = [("tenants", "0003_quiet_hours")]
 
     operations = [
         migrations.AddField(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0003_quiet_hours"),
+        ("tenants", "0006_credential_checks"),
     ]
 
     operations = [
