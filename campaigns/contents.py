@@ -111,10 +111,11 @@ def _faults(plan: Plan, variant: Variant, draft: Draft) -> Iterator[Fault]:
         yield from (Fault(one["pointer"], one["detail"]) for one in error.errors)
     except InvalidField as error:
         place = error.pointer if error.pointer.startswith(("/overrides", "/defaults")) else ""
-        yield Fault(place or _in_content(error.pointer), error.detail)
+        yield Fault(place or in_content(error.pointer), error.detail)
 
 
-def _in_content(pointer: str) -> str:
+def in_content(pointer: str) -> str:
+    """The place in a variant of what reading its content names."""
     return pointer if pointer.startswith("/content") else f"/content{pointer}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from campaigns import audiences
 from campaigns.models import Campaign, Stage
-from devices.models import Subscriber
+from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
 from notifications import reasons, sums
 from notifications import selectors as notifications
@@ -217,9 +218,24 @@ def reach_now(campaign: Campaign) -> Reach:
     )
 
 
-def attribute_names() -> list[str]:
-    """Attributes people have, to offer in the form: those of the newest few hundred, which is cheap."""
-    newest = (
-        Subscriber.objects.exclude(attributes={}).order_by("-id").values_list("attributes", flat=True)[:300]
-    )
+def attribute_names(application_id: int) -> list[str]:
+    """Attributes its people have, to offer: those of the newest few hundred, which is cheap."""
+    newest = _people(application_id).exclude(attributes={}).values_list("attributes", flat=True)[:300]
     return sorted({name for attributes in newest if isinstance(attributes, dict) for name in attributes})
+
+
+def locales(application_id: int) -> list[str]:
+    """Those of the newest few thousand people, the most frequent first."""
+    newest = _people(application_id).exclude(locale="").values_list("locale", flat=True)[:3000]
+    return [name for name, _ in Counter(name.replace("_", "-") for name in newest).most_common()]
+
+
+def event_names(application_id: int) -> list[str]:
+    """What its people did, to offer as goals: the newest few hundred of them, by whom events are found."""
+    people = list(_people(application_id).values_list("pk", flat=True)[:500])
+    found = Event.objects.filter(application_id=application_id, subscriber_id__in=people)
+    return sorted(found.values_list("name", flat=True).distinct())
+
+
+def _people(application_id: int) -> QuerySet[Subscriber]:
+    return Subscriber.objects.filter(application_id=application_id).order_by("-id")

@@ -54,17 +54,30 @@ class ReachChanged(Exception):
 
 def create(application: Application, *, by: User | None, fields: Mapping[str, Any] | None = None) -> Campaign:
     """A draft of what is given (as in `save`). Raises InvalidField, Problem."""
+    campaign = drafted(application)
+    campaign.created_by = campaign.updated_by = by
+    _assign(campaign, fields or {})
+    with transaction.atomic():
+        campaign.save()
+        _note_version(campaign, by)
+    return campaign
+
+
+def drafted(application: Application) -> Campaign:
+    """A blank draft, unsaved. Raises InvalidField."""
     usual = (
         application.categories.filter(kind=Category.Kind.MARKETING).order_by("id").first()
         or application.categories.order_by("id").first()
     )
     if usual is None:
         raise InvalidField("/category", "the app has no category yet")
-    campaign = Campaign(application=application, category=usual, created_by=by, updated_by=by)
-    _assign(campaign, fields or {})
-    with transaction.atomic():
-        campaign.save()
-        _note_version(campaign, by)
+    return Campaign(application=application, category=usual)
+
+
+def sketch(application: Application, fields: Mapping[str, Any]) -> Campaign:
+    """A draft of what is given (as in `save`), unsaved: to look at. Raises InvalidField, Problem."""
+    campaign = drafted(application)
+    _assign(campaign, fields)
     return campaign
 
 

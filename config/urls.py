@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from campaigns import pictures
 from config import health
 from config.problems import Problem
 from devices import api as devices
@@ -92,6 +93,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("pictures/<str:digest>", pictures.serve),
     path("p/<str:token>", centre.preferences),
     path("p/<str:token>/unsubscribe", centre.unsubscribe),
     path("p/<str:token>/subscribe", centre.subscribe),
