@@ -18,7 +18,15 @@ from django.views.decorators.http import require_POST, require_safe
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from campaigns import board, composer, selectors, words
+from campaigns import (  # noqa: F401 (tester_admin registers)
+    approvals,
+    board,
+    composer,
+    selectors,
+    test_drawer,
+    tester_admin,
+    words,
+)
 from campaigns import live as live_pages
 from campaigns import review as review_pages
 from campaigns.models import Campaign
@@ -54,19 +62,43 @@ class CampaignList(ChangeList):
 
 @admin.register(Campaign)
 class CampaignAdmin(ConsoleAdmin):
-    pages: ClassVar = {"review": "view", "live": "view", "live_status": "view"}
+    pages: ClassVar = {
+        **dict.fromkeys(("review", "preflight", "look", "test", "test_status"), "view"),
+        "live": "view",
+        "live_status": "view",
+    }
     deeds: ClassVar = {
         "save": "change",
         "duplicate": "add",
+        "send_test": "view",  # and one of test_drawer.MAY_TEST
         **{
             deed: TRANSITIONS[deed].permission
-            for deed in ("launch", "unschedule", "pause", "resume", "cancel")
+            for deed in (
+                "ask",
+                "withdraw",
+                "approve",
+                "refuse",
+                "launch",
+                "unschedule",
+                "pause",
+                "resume",
+                "cancel",
+            )
         },
     }
 
     save = page(composer.save)
     review = page(review_pages.page)
+    preflight = page(review_pages.checked)
+    look = page(review_pages.look)
     launch = page(review_pages.launch)
+    ask = page(approvals.ask)
+    withdraw = page(approvals.withdraw)
+    approve = page(approvals.approve)
+    refuse = page(approvals.refuse)
+    test = page(test_drawer.drawer)
+    test_status = page(test_drawer.status)
+    send_test = page(test_drawer.send)
     live = page(live_pages.page)
     live_status = page(live_pages.status)
     pause = page(live_pages.pause)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -216,6 +217,41 @@ def reach_now(campaign: Campaign) -> Reach:
         application_id=campaign.application_id,
         category_id=campaign.category_id,
     )
+
+
+# --- approvals --------------------------------------------------------------------------------
+
+WAITING_REMEMBERED = 20
+_WAITING_KEY = "carillon:approvals:waiting"
+
+
+def authors(campaign: Campaign) -> set[int]:
+    """Who made it, wrote any version, or asks for its approval now."""
+    found = {campaign.created_by_id, campaign.updated_by_id}
+    found |= set(campaign.versions.values_list("created_by", flat=True))
+    found |= set(campaign.approvals.filter(is_granted=None).values_list("requested_by", flat=True))
+    return {id for id in found if id is not None}
+
+
+def approvers(campaign: Campaign) -> list[User]:
+    """Who may decide about it: with the permission, and no author of it."""
+    allowed = User.objects.with_perm(
+        "campaigns.approve_campaign", backend="django.contrib.auth.backends.ModelBackend"
+    )
+    return list(allowed.exclude(id__in=authors(campaign)).order_by("username"))
+
+
+def waiting_count() -> int:
+    """Campaigns that wait for an approval. Every page of an approver shows it: remembered for seconds."""
+    found: int | None = cache.get(_WAITING_KEY)
+    if found is None:
+        found = Campaign.objects.filter(status=Status.WAITING, archived_at=None).count()
+        cache.set(_WAITING_KEY, found, timeout=WAITING_REMEMBERED)
+    return found
+
+
+def forget_waiting() -> None:
+    cache.delete(_WAITING_KEY)
 
 
 def attribute_names(application_id: int) -> list[str]:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import checking, document, runs, selectors, timetable, transitions
+from campaigns import checking, document, mails, runs, selectors, timetable, transitions
 from campaigns.checking import NotReady
 from campaigns.contents import Fault
 from campaigns.models import Approval, Campaign, Run, Stage, Version
@@ -188,10 +188,7 @@ def needs_approval(campaign: Campaign, devices: int) -> bool:
 
 def may_decide(campaign: Campaign, user: User) -> bool:
     """Nobody approves their own: not who made it, wrote any version since the last yes, or asked."""
-    authors = {campaign.created_by_id, campaign.updated_by_id}
-    authors |= set(campaign.versions.values_list("created_by", flat=True))
-    authors |= set(campaign.approvals.filter(is_granted=None).values_list("requested_by", flat=True))
-    return user.pk not in authors
+    return user.pk not in selectors.authors(campaign)
 
 
 def ask(campaign: Campaign, *, by: User, devices: int, note: str = "") -> Approval:
@@ -200,9 +197,12 @@ def ask(campaign: Campaign, *, by: User, devices: int, note: str = "") -> Approv
     with transaction.atomic():
         transitions.move(campaign, "ask", Status.WAITING)
         keep_version(campaign, "approval")
-        return Approval.objects.create(
+        approval = Approval.objects.create(
             campaign=campaign, version=campaign.version, devices=devices, note=note[:500], requested_by=by
         )
+        transaction.on_commit(selectors.forget_waiting)
+        transaction.on_commit(lambda: mails.nudge(approval.id))
+    return approval
 
 
 def withdraw(campaign: Campaign) -> Campaign:
@@ -210,6 +210,7 @@ def withdraw(campaign: Campaign) -> Campaign:
     with transaction.atomic():
         transitions.move(campaign, "withdraw", Status.DRAFT)
         campaign.approvals.filter(is_granted=None).delete()
+        transaction.on_commit(selectors.forget_waiting)
     return campaign
 
 
@@ -220,9 +221,12 @@ def decide_approval(campaign: Campaign, *, by: User, is_granted: bool, answer: s
     with transaction.atomic():
         deed, to = ("approve", Status.APPROVED) if is_granted else ("refuse", Status.DRAFT)
         transitions.move(campaign, deed, to)
-        campaign.approvals.filter(is_granted=None).update(
-            is_granted=is_granted, answer=answer[:500], decided_by=by, decided_at=timezone.now()
-        )
+        approval = campaign.approvals.get(is_granted=None)
+        approval.is_granted, approval.answer = is_granted, answer[:500]
+        approval.decided_by, approval.decided_at = by, timezone.now()
+        approval.save(update_fields=["is_granted", "answer", "decided_by", "decided_at"])
+        transaction.on_commit(selectors.forget_waiting)
+        transaction.on_commit(lambda: mails.nudge(approval.id))
     return campaign
 
 
@@ -247,7 +251,7 @@ def launch(
     now = timezone.now()
     checking.check(campaign, now)
     reach = selectors.reach_now(campaign)
-    if expected is not None and abs(reach.reachable - expected) > max(DRIFT * expected, 10):
+    if expected is not None and reach_changed(reach.reachable, expected):
         raise ReachChanged(reach.reachable)
     if needs_approval(campaign, reach.reachable):
         raise NotAllowed(f"A launch to {reach.reachable:,} devices needs a second person's approval.")
@@ -266,6 +270,11 @@ def launch(
         if to != Status.RECURRING:
             _run(campaign, first, by=by, devices=reach.devices, overridden=overridden)
     return campaign
+
+
+def reach_changed(devices: int, expected: int) -> bool:
+    """Whether it would reach so many more or fewer than were expected that somebody should look again."""
+    return abs(devices - expected) > max(DRIFT * expected, 10)
 
 
 def _launched(campaign: Campaign, first: datetime, now: datetime) -> Status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from campaigns import guard, periodic
+from campaigns import guard, mails, periodic
 
 
 @shared_task(name="campaigns.tick")
@@ -12,3 +12,9 @@ def tick() -> None:
     """Every second."""
     periodic.run_due()
     guard.watch()
+
+
+@shared_task(name="campaigns.tell_approval")
+def tell_approval(approval_id: int) -> None:
+    """Mails about an approval that was asked for, or decided."""
+    mails.tell(approval_id)

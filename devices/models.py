@@ -182,6 +182,9 @@ class Category(models.Model):
         INBOX = "inbox", "Inbox only"
         IGNORE = "ignore", "Send all the same"
 
+    # The slug of the one that test messages are sent under: nobody chooses it, no page of choices shows it.
+    TESTS = "test-sends"
+
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="categories")
     slug = models.SlugField(max_length=64)
     name = models.CharField(max_length=120)

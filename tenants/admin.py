@@ -46,7 +46,7 @@ class ApplicationAdmin(ConsoleAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
         """Limits are for those who have something to limit."""
-        limits = ("messages_per_second", "retirement_percent", "holdout_percent")
+        limits = ("approval_above", "messages_per_second", "retirement_percent", "holdout_percent")
         return (*self.fields, *limits) if obj else self.fields
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
