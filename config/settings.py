@@ -177,6 +177,7 @@ CELERY_BEAT_SCHEDULE = {
     "verify": _tick("notifications.verify", 20.0),
     "verify_again": _tick("notifications.verify_again", 300.0),
     "credentials": _tick("notifications.check_credentials", 10.0),
+    "roll_up": _tick("notifications.roll_up", 20.0),
     "partitions": _tick("notifications.make_partitions", 3600.0),
 }
 

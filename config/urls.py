@@ -15,12 +15,12 @@ from config import health
 from config.problems import Problem
 from devices import api as devices
 from devices import api_categories as categories
-from devices import api_events as events
 from devices import api_import as imports
 from devices import api_segments as segments
 from devices import api_subscribers as subscribers
 from devices import centre
 from notifications import api as notifications
+from notifications import api_events as events
 from notifications import api_reasons as reasons
 from notifications import api_segments as reach
 from notifications import api_templates as templates

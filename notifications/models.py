@@ -12,6 +12,11 @@ from django.db.models import JSONField, Q, Value
 from django.db.models.functions import Now
 
 from devices.models import Category
+from notifications.engagement_models import Engagement as Engagement  # noqa: PLC0414
+from notifications.engagement_models import EngagementTally as EngagementTally  # noqa: PLC0414
+from notifications.engagement_models import Rollup as Rollup  # noqa: PLC0414
+from notifications.engagement_models import RollupDay as RollupDay  # noqa: PLC0414
+from notifications.engagement_models import RollupProgress as RollupProgress  # noqa: PLC0414
 from notifications.ids import uuid7
 from notifications.providers.base import Outcome as ProviderOutcome
 from tenants.fields import EncryptedTextField

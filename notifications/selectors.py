@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
 from devices.models import Category, Device, Subscriber
-from notifications.models import Batch, Delivery, Notification
+from notifications.models import Batch, Delivery, EngagementTally, Notification
 from tenants.selectors import remembered
 
 Outcome = Delivery.Outcome
@@ -52,7 +52,7 @@ def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[s
 def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     """recipients = pending + accepted + suppressed + failed + uncertain + cancelled, for each (law 2).
 
-    One query for all. `received`, `opened` and `clicked` are what devices reported, not part of the sum.
+    Two queries for all. `received`, `opened`, `clicked` and `converted` are what was told, not part of the sum.
     """
     found = {notification.id: empty_counts(notification.recipient_count) for notification in notifications}
     for id, recipients, outcome, reason, count in _tallies(list(found)):
@@ -63,6 +63,9 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
         settled = row["accepted"] + row["uncertain"] + row["cancelled"]
         settled += sum(row["suppressed"].values()) + sum(row["failed"].values())
         row["pending"] = max(0, row["recipients"] - settled)
+    told = EngagementTally.objects.filter(notification_id__in=list(found))
+    for id, kind, count in told.values_list("notification_id", "kind").annotate(Sum("count")):
+        found[id][kind] = count
     return found
 
 
@@ -78,6 +81,7 @@ def empty_counts(recipients: int = 0) -> dict[str, Any]:
         "received": 0,
         "opened": 0,
         "clicked": 0,
+        "converted": 0,
     }
 
 
