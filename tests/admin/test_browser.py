@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections
 from django.test import Client
 
 from campaigns.models import Campaign
 from notifications.models import Notification, Tally
+from tests import browser
 from tests.conftest import Tenant
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no Chromium here"),
-]
-
-
-@pytest.fixture
-def page(live_server: Any, admin: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Anna's browser, 1280 wide. An error in the page's scripts fails the test."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    # Playwright's own loop runs in this thread; Django would take it for an async view.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 900})
-        cookie = {"name": "sessionid", "value": admin.cookies["sessionid"].value, "url": live_server.url}
-        context.add_cookies([cookie])
-        page, errors = context.new_page(), []
-        page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108 (it sets attributes)
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
-        connections.close_all()  # this thread has others inside Playwright's loop than outside it
-    assert errors == []
+pytestmark = browser.MARKS
 
 
 def test_a_marketer_writes_previews_launches_and_watches(
@@ -132,8 +95,9 @@ def test_no_page_scrolls_sideways(
 
 
 def test_the_page_says_when_the_connection_is_lost(
-    page: Any, admin: Client, make_campaign: Callable[..., Campaign]
+    page: Any, faults: browser.Faults, admin: Client, make_campaign: Callable[..., Campaign]
 ) -> None:
+    faults.expect("live-status")
     campaign = make_campaign()
     url = f"/admin/campaigns/campaign/{campaign.pk}/"
     admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
