@@ -31,8 +31,8 @@ from campaigns import live as live_pages
 from campaigns import review as review_pages
 from campaigns.models import Campaign
 from campaigns.transitions import TRANSITIONS
+from tenants import access
 from tenants.console import ConsoleAdmin
-from tenants.models import Application
 from tenants.templatetags.console import count
 
 Page = Callable[["CampaignAdmin", HttpRequest, Campaign], HttpResponse]
@@ -126,7 +126,10 @@ class CampaignAdmin(ConsoleAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"has_any": Campaign.objects.exists(), "has_application": Application.objects.exists()}
+        context = {
+            "has_any": self.get_queryset(request).exists(),
+            "has_application": access.applications(request.user, "tenants.view_application").exists(),
+        }
         return super().changelist_view(request, {**(extra_context or {}), **context})
 
     @display(description="Campaign", header=True, ordering="name")
@@ -201,7 +204,8 @@ class CampaignAdmin(ConsoleAdmin):
         """A part of the dashboard, fetched after its first paint."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {"sending": board.sending()} if name == "sending" else getattr(board, name)()
+        ids = access.ids(request.user, "campaigns.view_campaign")
+        context = {"sending": board.sending(ids)} if name == "sending" else getattr(board, name)(ids)
         return TemplateResponse(request, f"campaigns/_{name}.html", context)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from campaigns.words import PLATFORMS
 from devices.models import Device
 from notifications import selectors as notifications
 from notifications.models import Delivery
+from tenants import access
 from tenants.models import Application, Credential
 
 REMEMBERED = 60  # seconds
@@ -35,10 +37,11 @@ class Step(NamedTuple):
 def board(request: HttpRequest) -> dict[str, Any]:
     """The dashboard's first paint: a handful of cheap queries."""
     may_see = request.user.has_perm("campaigns.view_campaign")
-    recent = selectors.with_progress(list(selectors.recent()[:6])) if may_see else []
-    going = sending() if may_see else []
+    ids = access.ids(request.user, "campaigns.view_campaign")
+    recent = selectors.with_progress(list(selectors.recent(ids)[:6])) if may_see else []
+    going = sending(ids) if may_see else []
     return {
-        "steps": _steps(),
+        "steps": _steps(request),
         "sending": going,
         "is_sending": bool(going),
         "recent": [
@@ -49,8 +52,10 @@ def board(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _steps() -> list[Step]:
-    """The way to a first notification; nothing once it has been walked."""
+def _steps(request: HttpRequest) -> list[Step]:
+    """The way to a first notification, for who can walk it; nothing once it has been walked."""
+    if not request.user.has_perm("tenants.add_credential"):
+        return []
     if Campaign.objects.filter(launched_at__isnull=False).exists():
         return []
     has_credential = Credential.objects.filter(is_active=True).exists()
@@ -84,9 +89,9 @@ def _first_step() -> tuple[str, str, str, str]:
     return "Create an application", how, "Create it", reverse("admin:tenants_application_add")
 
 
-def sending() -> list[tuple[Campaign, selectors.Progress]]:
-    """Campaigns under way, the newest five."""
-    open_ones = selectors.recent().filter(status__in=Campaign.LIVE, latest_run__isnull=False)[:5]
+def sending(ids: list[int] | None = None) -> list[tuple[Campaign, selectors.Progress]]:
+    """Campaigns of these applications (None: of all) under way, the newest five."""
+    open_ones = selectors.recent(ids).filter(status__in=Campaign.LIVE, latest_run__isnull=False)[:5]
     found = [(campaign, selectors.progress(campaign)) for campaign in open_ones]
     return [(campaign, progress) for campaign, progress in found if progress.is_open]
 
@@ -94,27 +99,33 @@ def sending() -> list[tuple[Campaign, selectors.Progress]]:
 # --- fragments ---------------------------------------------------------------------------------
 
 
-def audience() -> dict[str, Any]:
+def audience(ids: list[int] | None = None) -> dict[str, Any]:
     """Active devices by platform."""
-    return cache.get_or_set("carillon:board:audience", _audience, timeout=REMEMBERED) or {}
+    return cache.get_or_set(_key("audience", ids), lambda: _audience(ids), timeout=REMEMBERED) or {}
+
+
+def _key(part: str, ids: list[int] | None) -> str:
+    whose = "" if ids is None else ":" + hashlib.sha256(repr(ids).encode()).hexdigest()[:32]
+    return f"carillon:board:{part}{whose}"
 
 
 _DEVICES = """
     SELECT platform, count(*) FROM devices_device {sample}
-    WHERE retired_at IS NULL AND permission <> 'denied' GROUP BY platform
+    WHERE retired_at IS NULL AND permission <> 'denied' {whose} GROUP BY platform
 """
 
 
-def _audience() -> dict[str, Any]:
+def _audience(ids: list[int] | None) -> dict[str, Any]:
+    whose = "" if ids is None else "AND application_id = ANY(%(ids)s)"
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = '3s'")
-            cursor.execute(_DEVICES.format(sample=""))
+            cursor.execute(_DEVICES.format(sample="", whose=whose), {"ids": ids or []})
             counts, factor = Counter(dict(cursor.fetchall())), 1
             cursor.execute("SET LOCAL statement_timeout = DEFAULT")
     except OperationalError:  # very many devices: a sample will do for a tile
         with connection.cursor() as cursor:
-            cursor.execute(_DEVICES.format(sample="TABLESAMPLE SYSTEM (1)"))
+            cursor.execute(_DEVICES.format(sample="TABLESAMPLE SYSTEM (1)", whose=whose), {"ids": ids or []})
             counts, factor = Counter(dict(cursor.fetchall())), 100
     platforms = [(PLATFORMS.get(name, name), count * factor) for name, count in counts.most_common()]
     return {"platforms": platforms, "total": counts.total() * factor, "is_estimate": factor != 1}
@@ -128,25 +139,29 @@ class Day(NamedTuple):
     failed_height: str
 
 
-def week() -> dict[str, Any]:
+def week(ids: list[int] | None = None) -> dict[str, Any]:
     """What the last seven days' notifications came to, by the day they were made."""
-    return cache.get_or_set("carillon:board:week", _week, timeout=REMEMBERED) or {}
+    return cache.get_or_set(_key("week", ids), lambda: _week(ids), timeout=REMEMBERED) or {}
 
 
 # Ids are UUIDv7: a span of time is a range of the primary key, and each id knows its day.
 _WEEK = """
     SELECT (uuid_extract_timestamp(notification_id) AT TIME ZONE 'UTC')::date, outcome, sum(count)::bigint
-    FROM notifications_tally WHERE notification_id >= %s GROUP BY 1, 2
+    FROM notifications_tally WHERE notification_id >= %(since)s {whose} GROUP BY 1, 2
 """
+_OF = """AND notification_id IN (
+    SELECT id FROM notifications_notification WHERE id >= %(since)s AND application_id = ANY(%(ids)s)
+)"""
 
 
-def _week() -> dict[str, Any]:
+def _week(ids: list[int] | None) -> dict[str, Any]:
     today = datetime.now(UTC).date()
     first = today - timedelta(days=6)
     since = datetime.combine(first, datetime.min.time(), UTC)
     sums: defaultdict[date, Counter[str]] = defaultdict(Counter)
     with connection.cursor() as cursor:
-        cursor.execute(_WEEK, [UUID(int=int(since.timestamp() * 1000) << 80)])
+        asked: dict[str, Any] = {"since": UUID(int=int(since.timestamp() * 1000) << 80), "ids": ids or []}
+        cursor.execute(_WEEK.format(whose="" if ids is None else _OF), asked)
         for day, outcome, count in cursor.fetchall():
             kind = "failed" if outcome in notifications.FAILURES else outcome
             sums[day][kind] += count

@@ -29,7 +29,7 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         "audience": words.audience(campaign),
         "pace": words.pace(campaign),
         "runs_before": list(campaign.runs.all()[:20]),
-        "duplicate_url": admin.url("duplicate", campaign) if admin.has_add_permission(request) else "",
+        "duplicate_url": admin.url("duplicate", campaign) if admin.may(request, "add", campaign) else "",
     }
     return admin.render(request, "campaigns/live.html", campaign, context)
 

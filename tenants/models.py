@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -9,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from tenants.fields import EncryptedTextField
+from tenants.roles import Role
 
 
 def new_identity_secret() -> str:
@@ -67,6 +69,28 @@ class Application(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Membership(models.Model):
+    """A role of a person in an application; one may have several. What a role may do: tenants/roles.py."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("application__name", "user__username", "role")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("user", "application", "role"),
+                name="one_membership_per_role",
+                violation_error_message="They have this role already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.role} of {self.application}"
 
 
 class ApiKey(models.Model):
@@ -136,6 +160,7 @@ class Credential(models.Model):
 
     class Meta:
         ordering = ("application_id", "provider", "id")
+        permissions = (("check_credential", "Can have credentials checked"),)
         indexes = [
             models.Index(
                 fields=("application", "provider"), name="active_credentials", condition=Q(is_active=True)
