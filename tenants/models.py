@@ -119,6 +119,20 @@ class ApiKey(models.Model):
         return f"{self.prefix}…"
 
 
+class Call(models.Model):
+    """A call with an Idempotency-Key that did something. fingerprint: of what was asked."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.BinaryField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=("application", "key"), name="one_call_per_idempotency_key")
+        ]
+
+
 class Credential(models.Model):
     """What a provider wants from us: public parts in the open, the secret encrypted and write-only."""
 
