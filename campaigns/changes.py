@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,13 +25,25 @@ def since_last_look(campaign: Campaign) -> Changes:
     base, since = _base(campaign)
     if base is None:
         return Changes("", 0, [])
-    before, after = _said(_as(campaign, base)), _said(campaign)
-    found = [
+    return Changes(since, base.number, _changes(_said(_as(campaign, base)), _said(campaign)))
+
+
+def of_each(campaign: Campaign, versions: Sequence[Version]) -> list[list[Change]]:
+    """What each of these says differently from the one after it in the list; the last: from nothing."""
+    said = [_said(_as(campaign, version)) for version in versions]
+    return [_changes(before, after) for after, before in zip(said, [*said[1:], {}], strict=True)]
+
+
+def between(campaign: Campaign, old: Version, new: Version) -> list[Change]:
+    return of_each(campaign, [new, old])[0]
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+    return [
         Change(label, list(pieces(before.get(label, ""), after.get(label, ""))))
         for label in dict.fromkeys([*after, *before])
         if before.get(label, "") != after.get(label, "")
     ]
-    return Changes(since, base.number, found)
 
 
 def _base(campaign: Campaign) -> tuple[Version | None, str]:

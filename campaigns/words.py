@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from django.template.defaultfilters import date
 
 from campaigns import schedules, timetable
@@ -14,16 +16,27 @@ PLATFORMS = {"ios": "iPhone and iPad", "android": "Android", "web": "Browser", "
 
 def audience(campaign: Campaign) -> str:
     """ "Buyers or Friends, without Lapsed, on Android"."""
-    wanted = campaign.document.audience
-    names = dict(
-        Segment.objects.filter(
-            application_id=campaign.application_id, slug__in=[*wanted.segments, *wanted.not_segments]
-        ).values_list("slug", "name")
-    )
-    return _audience(wanted, names)
+    return audiences([campaign])[campaign.pk]
 
 
-def _audience(wanted: Audience, names: dict[str, str]) -> str:
+def audiences(campaigns: Sequence[Campaign]) -> dict[int | None, str]:
+    """By the campaign's id. One query for all of them."""
+    wanted = {campaign.pk: campaign.document.audience for campaign in campaigns}
+    slugs = {slug for one in wanted.values() for slug in (*one.segments, *one.not_segments)}
+    named: dict[int, dict[str, str]] = {}
+    if slugs:
+        found = Segment.objects.filter(
+            application_id__in={campaign.application_id for campaign in campaigns}, slug__in=slugs
+        )
+        for application_id, slug, name in found.values_list("application_id", "slug", "name"):
+            named.setdefault(application_id, {})[slug] = name
+    return {
+        campaign.pk: _audience(wanted[campaign.pk], named.get(campaign.application_id, {}))
+        for campaign in campaigns
+    }
+
+
+def _audience(wanted: Audience, names: Mapping[str, str]) -> str:
     who = " or ".join(names.get(slug, slug) for slug in wanted.segments) or "Everyone"
     if wanted.attribute:
         who += f" whose {wanted.attribute.name} is “{wanted.attribute.value}”"
