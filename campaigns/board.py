@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns import checklist, scopes, selectors, trends, words
+from campaigns import checklist, scopes, selectors, transitions, trends, words
 from campaigns.models import Campaign
 from campaigns.scopes import Scope
 from campaigns.words import PLATFORMS
@@ -65,7 +65,7 @@ class Need(NamedTuple):
 
 def needs(request: HttpRequest, scope: Scope) -> dict[str, Any]:
     """Credentials that do not work, campaigns that stopped by themselves, approvals that are waited for."""
-    return {"needs": [*_credentials(request, scope), *_stopped(scope), *_approvals(request, scope)]}
+    return {"needs": [*_credentials(request, scope), *_stopped(request, scope), *_approvals(request, scope)]}
 
 
 def _credentials(request: HttpRequest, scope: Scope) -> list[Need]:
@@ -94,7 +94,9 @@ STOPPED = {
 }
 
 
-def _stopped(scope: Scope) -> list[Need]:
+def _stopped(request: HttpRequest, scope: Scope) -> list[Need]:
+    if not request.user.has_perm(transitions.STOP):
+        return []
     found = selectors.recent().filter(
         status=Status.PAUSED, latest_run__paused_for__in=list(STOPPED), **scope.narrowed
     )
@@ -130,7 +132,7 @@ def _approvals(request: HttpRequest, scope: Scope) -> list[Need]:
             "run",
             "approval",
             f"“{campaign}” waits for your approval",
-            f"It goes out {words.when(campaign)}.",
+            words.planned(campaign) + ".",
             "Review",
             reverse("admin:campaigns_campaign_review", args=[campaign.pk]),
         )
@@ -180,11 +182,18 @@ def _coming(campaign: Campaign) -> Coming:
 
 def recent(request: HttpRequest, scope: Scope) -> dict[str, Any]:
     newest = selectors.recent().filter(archived_at=None, **scope.narrowed)[:MOST]
-    rows = selectors.with_progress(list(newest))
+    now = timezone.now()
     return {
         "recent": [
-            (campaign, progress, progress.state if progress else selectors.state(campaign))
-            for campaign, progress in rows
+            (
+                campaign,
+                progress,
+                progress.state if progress else selectors.state(campaign),
+                f"launched {words.ago(campaign.launched_at, now)}"
+                if campaign.launched_at
+                else f"edited {words.ago(campaign.updated_at, now)}",
+            )
+            for campaign, progress in selectors.with_progress(list(newest))
         ]
     }
 

@@ -25,12 +25,13 @@ def since_last_look(campaign: Campaign) -> Changes:
     base, since = _base(campaign)
     if base is None:
         return Changes("", 0, [])
-    return Changes(since, base.number, _changes(_said(_as(campaign, base)), _said(campaign)))
+    before, after = _all_said([_as(campaign, base), campaign])
+    return Changes(since, base.number, _changes(before, after))
 
 
 def of_each(campaign: Campaign, versions: Sequence[Version]) -> list[list[Change]]:
     """What each of these says differently from the one after it in the list; the last: from nothing."""
-    said = [_said(_as(campaign, version)) for version in versions]
+    said = _all_said([_as(campaign, version) for version in versions])
     return [_changes(before, after) for after, before in zip(said, [*said[1:], {}], strict=True)]
 
 
@@ -63,7 +64,11 @@ def _as(campaign: Campaign, version: Version) -> Campaign:
     )
 
 
-def _said(campaign: Campaign) -> dict[str, str]:
+def _all_said(campaigns: Sequence[Campaign]) -> list[dict[str, str]]:
+    return [_said(*one) for one in zip(campaigns, words.audiences(campaigns), strict=True)]
+
+
+def _said(campaign: Campaign, audience: str) -> dict[str, str]:
     plan = campaign.document
     return {
         "Name": campaign.name,
@@ -71,7 +76,7 @@ def _said(campaign: Campaign) -> dict[str, str]:
         **{label: text for variant in plan.variants for label, text in _variant(plan, variant)},
         **{f"In place of {name}": str(value) for name, value in plan.defaults.items()},
         "If something is missing": "skip the person" if plan.missing == "skip" else "leave the place empty",
-        "Audience": words.audience(campaign),
+        "Audience": audience,
         "When": words.when(campaign),
         "Repeats": plan.schedule.rule,
         "Send window": f"{plan.schedule.window.start}–{plan.schedule.window.end}"

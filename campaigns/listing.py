@@ -13,7 +13,6 @@ from django.db.models import BigIntegerField, Count, Func, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
-from django.utils.timesince import timesince
 
 from campaigns import scopes, selectors, services, timetable, transitions, words
 from campaigns.models import Campaign, Stage
@@ -195,7 +194,6 @@ def _ordered(campaigns: QuerySet[Campaign], tab: Tab) -> QuerySet[Campaign]:
 
 
 def _rows(admin: ConsoleAdmin, request: HttpRequest, shown: list[Campaign]) -> list[Row]:
-    audiences = words.audiences(shown)
     now = timezone.now()
     return [
         Row(
@@ -203,14 +201,16 @@ def _rows(admin: ConsoleAdmin, request: HttpRequest, shown: list[Campaign]) -> l
             progress.state if progress else selectors.state(campaign),
             when(campaign, now),
             words.title(campaign),
-            audiences[campaign.pk],
+            audience,
             progress,
             admin.url("change", campaign),
             admin.url("live", campaign),
             _deeds(admin, request, campaign),
             _cancel(admin, request, campaign),
         )
-        for campaign, progress in selectors.with_progress(shown)
+        for (campaign, progress), audience in zip(
+            selectors.with_progress(shown), words.audiences(shown), strict=True
+        )
     ]
 
 
@@ -240,13 +240,13 @@ def when(campaign: Campaign, now: datetime) -> str:
     status, run = campaign.status, campaign.latest_run
     if status == Status.DRAFT:
         by = f" by {campaign.updated_by}" if campaign.updated_by else ""
-        return f"edited {timesince(campaign.updated_at, now, depth=1)} ago{by}"
+        return f"edited {words.ago(campaign.updated_at, now)}{by}"
     if status in (Status.WAITING, Status.APPROVED):
-        return f"to go out {words.when(campaign)}"
+        return words.planned(campaign)
     if status == Status.RECURRING:
         return f"next {at(campaign, campaign.next_run_at, now)}" if campaign.next_run_at else "no run to come"
     if run is None:
-        return f"edited {timesince(campaign.updated_at, now, depth=1)} ago"
+        return f"edited {words.ago(campaign.updated_at, now)}"
     return f"{'since ' if status == Status.SENDING else ''}{at(campaign, run.due_at, now)}"
 
 

@@ -31,15 +31,12 @@ PLAN_STATES = (Status.DRAFT, Status.WAITING, Status.APPROVED)
 
 
 class Moment(NamedTuple):
-    """One run, past or to come. ends: of the last place on earth, for local times; otherwise it begins only.
-
-    label: the time it names; of a local one, everybody's own.
-    """
+    """One run, past or to come. local, ends: of people’s own local time, which it is and when the last has it."""
 
     campaign: Campaign
     begins: datetime
     ends: datetime | None
-    label: str
+    local: datetime | None
     state: selectors.State
     is_past: bool
     run: int  # its number; 0: not made yet
@@ -158,9 +155,9 @@ def _moment(
 ) -> Moment:
     """said: whose plan it goes by."""
     if not said.document.is_local:
-        return Moment(campaign, begins, None, "", state, is_past, run)
+        return Moment(campaign, begins, None, None, state, is_past, run)
     local = timetable.local(said, begins)
-    return Moment(campaign, begins, timing.latest(local), f"{local:%H:%M}", state, is_past, run)
+    return Moment(campaign, begins, timing.latest(local), local, state, is_past, run)
 
 
 # --- a day ------------------------------------------------------------------------------------
@@ -173,7 +170,7 @@ def _entries(moments: Sequence[Moment], day: date, zone: ZoneInfo) -> list[Entry
         part = _part(moment, day, zone)
         if part is not None:
             by_campaign.setdefault(moment.campaign.pk, []).append((moment, part))
-    return [_entry(found, zone) for found in by_campaign.values()]
+    return [_entry(found, day, zone) for found in by_campaign.values()]
 
 
 def _part(moment: Moment, day: date, zone: ZoneInfo) -> str | None:
@@ -187,20 +184,27 @@ def _part(moment: Moment, day: date, zone: ZoneInfo) -> str | None:
     return "first" if day == first else "last" if day == last else "middle"
 
 
-def _entry(found: list[tuple[Moment, str]], zone: ZoneInfo) -> Entry:
+def _entry(found: list[tuple[Moment, str]], day: date, zone: ZoneInfo) -> Entry:
     moment, part = found[0]
-    is_local = moment.ends is not None
-    label = moment.label or f"{moment.begins.astimezone(zone):%H:%M}"
     return Entry(
         moment.campaign,
-        label,
+        _label(moment, part, day, zone),
         moment.state,
         all(one.is_past for one, _ in found),
-        is_local,
+        moment.local is not None,
         part,
-        1 if is_local else len(found),
+        1 if moment.local else len(found),
         moment.run,
     )
+
+
+def _label(moment: Moment, part: str, day: date, zone: ZoneInfo) -> str:
+    begins = f"{moment.begins.astimezone(zone):%H:%M}"
+    if moment.local is None or moment.ends is None:
+        return begins
+    if day == moment.local.date():
+        return f"{moment.local:%H:%M} local time"
+    return f"from {begins}" if part == "first" else f"until {moment.ends.astimezone(zone):%H:%M}"
 
 
 # --- who gets several of them -----------------------------------------------------------------

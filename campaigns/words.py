@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from django.template.defaultfilters import date
+from django.utils.timesince import timesince
 
 from campaigns import schedules, timetable
 from campaigns.document import Audience
@@ -16,13 +18,13 @@ PLATFORMS = {"ios": "iPhone and iPad", "android": "Android", "web": "Browser", "
 
 def audience(campaign: Campaign) -> str:
     """ "Buyers or Friends, without Lapsed, on Android"."""
-    return audiences([campaign])[campaign.pk]
+    return audiences([campaign])[0]
 
 
-def audiences(campaigns: Sequence[Campaign]) -> dict[int | None, str]:
-    """By the campaign's id. One query for all of them."""
-    wanted = {campaign.pk: campaign.document.audience for campaign in campaigns}
-    slugs = {slug for one in wanted.values() for slug in (*one.segments, *one.not_segments)}
+def audiences(campaigns: Sequence[Campaign]) -> list[str]:
+    """Of each, in one query for all of them."""
+    wanted = [campaign.document.audience for campaign in campaigns]
+    slugs = {slug for one in wanted for slug in (*one.segments, *one.not_segments)}
     named: dict[int, dict[str, str]] = {}
     if slugs:
         found = Segment.objects.filter(
@@ -30,10 +32,10 @@ def audiences(campaigns: Sequence[Campaign]) -> dict[int | None, str]:
         )
         for application_id, slug, name in found.values_list("application_id", "slug", "name"):
             named.setdefault(application_id, {})[slug] = name
-    return {
-        campaign.pk: _audience(wanted[campaign.pk], named.get(campaign.application_id, {}))
-        for campaign in campaigns
-    }
+    return [
+        _audience(one, named.get(campaign.application_id, {}))
+        for campaign, one in zip(campaigns, wanted, strict=True)
+    ]
 
 
 def _audience(wanted: Audience, names: Mapping[str, str]) -> str:
@@ -63,6 +65,21 @@ def when(campaign: Campaign) -> str:
         return "at a time to be chosen"
     where = "each person's local time" if plan.is_local else timetable.zone_name(campaign)
     return f"again and again from {day} on ({where})" if plan.is_recurring else f"on {day} ({where})"
+
+
+def planned(campaign: Campaign) -> str:
+    """When it will go out, for one that is not launched: "At once when launched", "On 25 Nov 2026, 09:00 (UTC)"."""
+    if campaign.document.schedule.kind == "now":
+        return "At once when launched"
+    said = when(campaign)
+    return said[0].upper() + said[1:]
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """ "just now", "3 hours ago"."""
+    if now - moment < timedelta(minutes=1):
+        return "just now"
+    return f"{timesince(moment, now, depth=1)} ago"
 
 
 def title(campaign: Campaign) -> str:
