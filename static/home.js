@@ -43,7 +43,7 @@
   };
 
   document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-retry]")) htmx.trigger(event.target.closest("[data-widget]"), "load");
+    if (event.target.closest("[data-retry]")) htmx.trigger(event.target.closest("[data-widget]"), "retry");
     const link = event.target.closest("[data-cancels]");
     if (link) {
       event.preventDefault();

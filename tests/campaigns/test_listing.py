@@ -195,4 +195,4 @@ def test_a_page_costs_the_same_for_many_rows(browser: Client, shop: Tenant, make
     cost()
     one = cost()
     add(9)
-    assert cost() == one <= 9
+    assert cost() == one <= 10  # three of them are the frame's: session, user, incidents
