@@ -71,7 +71,9 @@ def steps(scope: Scope, user: AbstractBaseUser | AnonymousUser) -> list[Step]:
         ),
     )
     following = next(index for index, step in enumerate(walk) if not step[-1])
-    return [Step(*step, is_next=index == following) for index, step in enumerate(walk)]
+    found = [Step(*step, is_next=index == following) for index, step in enumerate(walk)]
+    # Without an app nothing else can be done.
+    return found if scope.applications else [found[0], *(step._replace(url="") for step in found[1:])]
 
 
 def _if(user: AbstractBaseUser | AnonymousUser, permission: str, name: str) -> str:

@@ -172,10 +172,14 @@ def test_only_who_may_change_archives(several: dict[str, Campaign], anna: User) 
     assert "Duplicate" not in said
     assert "data-cancels" not in said
     assert viewer.post(f"{URL}archive/", {"row": f"{several['draft'].pk}:1"}).status_code == 403
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(anna)
+    assert strict.post(f"{URL}archive/", {"row": f"{several['draft'].pk}:1"}).status_code == 403
+    assert strict.get(f"{URL}archive/").status_code == 405
     nobody = Client()
     nobody.force_login(User.objects.create_user("noel", is_staff=True))
-    assert nobody.get(URL).status_code == 403
-    assert nobody.get(f"{URL}calendar/").status_code == 403
+    for page in ("", "calendar/", "sending/", "queues/"):
+        assert nobody.get(f"{URL}{page}").status_code == 403
 
 
 def test_a_page_costs_the_same_for_many_rows(browser: Client, shop: Tenant, make_campaign: Make) -> None:
