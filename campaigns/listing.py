@@ -108,6 +108,7 @@ class Row:
     state: selectors.State
     when: str
     title: str
+    variants: str  # "A/B"; "" of one that compares nothing
     audience: str
     progress: Progress | None
     url: str
@@ -201,6 +202,7 @@ def _rows(admin: ConsoleAdmin, request: HttpRequest, shown: list[Campaign]) -> l
             progress.state if progress else selectors.state(campaign),
             when(campaign, now),
             words.title(campaign),
+            _variants(campaign),
             audience,
             progress,
             admin.url("change", campaign),
@@ -212,6 +214,11 @@ def _rows(admin: ConsoleAdmin, request: HttpRequest, shown: list[Campaign]) -> l
             selectors.with_progress(shown), words.audiences(shown), strict=True
         )
     ]
+
+
+def _variants(campaign: Campaign) -> str:
+    keys = [variant["key"] for variant in campaign.plan["variants"]]
+    return "/".join(keys) if len(keys) > 1 else ""
 
 
 ICONS = {"pause": "pause", "resume": "play_arrow"}

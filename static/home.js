@@ -16,6 +16,13 @@
     if (event.detail.successful) event.target.classList.remove("is-offline");
   });
 
+  // Signed out meanwhile: the whole page asks to sign in again, not a part of it.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (!event.detail.xhr.responseURL.includes("/admin/login/")) return;
+    event.detail.shouldSwap = false;
+    location.reload();
+  });
+
   // --- lists ------------------------------------------------------------------------------------------
   const rows = () => all('input[name="row"][form="shelve"]');
 
@@ -93,6 +100,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     chosen();
+    document.querySelector(".h-tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     const calendar = document.querySelector("[data-calendar]");
     if (calendar) (calendar.querySelector('td[aria-current="date"]') ?? calendar.querySelector("td:not(.h-outside)")).tabIndex = 0;
   });
