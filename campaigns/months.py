@@ -53,7 +53,7 @@ class Entry:
     is_local: bool
     part: str
     count: int
-    run: int
+    is_plan: bool  # not launched yet
 
 
 @dataclass(slots=True)
@@ -114,8 +114,6 @@ def _of_run(run: Run, now: datetime) -> Moment:
     campaign = run.campaign
     is_latest = campaign.latest_run_id == run.pk
     state = selectors.state(campaign) if is_latest else selectors.FINISHED
-    if is_latest and campaign.status == Status.RECURRING:
-        state = selectors.SENDING if run.due_at > now - timedelta(hours=1) else selectors.FINISHED
     # As it was launched: a recurring one may have been edited since.
     launched = Campaign(application=campaign.application, plan=run.plan)
     return _moment(campaign, launched, run.due_at, state, run.due_at <= now, run.number)
@@ -194,7 +192,7 @@ def _entry(found: list[tuple[Moment, str]], day: date, zone: ZoneInfo) -> Entry:
         moment.local is not None,
         part,
         1 if moment.local else len(found),
-        moment.run,
+        moment.campaign.status in PLAN_STATES and not moment.run,
     )
 
 

@@ -16,6 +16,22 @@
     if (event.detail.successful) event.target.classList.remove("is-offline");
   });
 
+  // What says the same as before stays: nothing is read out again, and an open table stays open.
+  const said = new WeakMap();
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, serverResponse } = event.detail;
+    if (!target?.matches?.("[data-widget]")) return;
+    if (said.get(target) === serverResponse && !target.querySelector("[data-retry]")) event.detail.shouldSwap = false;
+    said.set(target, serverResponse);
+    target.dataset.open = all("details[open][id]", target).map((one) => one.id).join(" ");
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    for (const id of (event.target.dataset?.open ?? "").split(" ").filter(Boolean)) {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    }
+  });
+
   // Signed out meanwhile: the whole page asks to sign in again, not a part of it.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (!event.detail.xhr.responseURL.includes("/admin/login/")) return;

@@ -116,6 +116,13 @@ def test_a_part_that_cannot_be_loaded_is_asked_for_again(
     page.get_by_role("heading", name="The last 30 days").wait_for()
     assert page.locator("#numbers svg").count() == 3
 
+    # An open table stays open when new numbers come in.
+    page.locator("#trend-table summary").click()
+    RollupDay.objects.filter(outcome="accepted").update(count=77_777)
+    with page.expect_response("**/numbers/"):
+        page.evaluate("htmx.trigger('#numbers', 'retry')")
+    page.locator("#trend-table").get_by_text("77,777").first.wait_for()
+
 
 def test_an_app_is_chosen(page: Any, filled: Campaign) -> None:
     page.goto("/admin/")

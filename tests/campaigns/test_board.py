@@ -203,3 +203,13 @@ def test_the_first_paint_costs_the_same_for_many_campaigns(
     with django_assert_num_queries(len(few)):
         seen(anna)
     assert len(few) <= 16
+
+
+def test_who_may_see_no_app_sees_nothing(db: None) -> None:
+    vera = User.objects.create_user("vera")
+    vera.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    assert not seen(vera)["sending"]
+    assert {name: any(fragment(name, vera).values()) for name in board.FRAGMENTS} == {
+        **dict.fromkeys(board.FRAGMENTS, False),
+        "coming": True,  # it says which day it is
+    }

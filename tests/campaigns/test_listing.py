@@ -122,6 +122,33 @@ def test_an_app_narrows_the_list(browser: Client, shop: Tenant, rival: Tenant, m
     assert names(browser) == ["Theirs", "Ours"]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (
+            {"kind": "at", "starts": "2031-03-18T09:00", "time_zone": "Europe/Berlin"},
+            "Tue 18 Mar 2031, 09:00 Berlin",
+        ),
+        ({"kind": "at", "starts": "2031-03-18T09:00"}, "Tue 18 Mar 2031, 09:00 UTC"),
+        ({"kind": "local", "starts": "2031-03-18T09:00"}, "Tue 18 Mar 2031, 09:00 local time"),
+        (
+            {
+                "kind": "recurring",
+                "starts": "2031-03-18T09:00",
+                "rule": "FREQ=DAILY",
+                "time_zone": "Asia/Tokyo",
+            },
+            "next Tue 18 Mar 2031, 09:00 Tokyo",
+        ),
+    ],
+)
+def test_times_are_on_the_campaigns_own_clock(
+    make_campaign: Make, schedule: dict[str, str], said: str
+) -> None:
+    campaign = services.launch(make_campaign(schedule=schedule), by="staff:anna")
+    assert listing.when(campaign, timezone.now()) == said
+
+
 def test_pages_follow_each_other(browser: Client, make_campaign: Make) -> None:
     for number in range(listing.ON_A_PAGE + 2):
         make_campaign(name=f"Number {number}")
