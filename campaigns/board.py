@@ -18,7 +18,7 @@ from campaigns import checklist, scopes, selectors, transitions, trends, words
 from campaigns.models import Campaign
 from campaigns.scopes import Scope
 from campaigns.words import PLATFORMS
-from notifications import credential_states, lanes, reasons
+from notifications import credential_states, incident_admin, lanes, reasons
 from notifications.credential_states import State
 from notifications.models import Notification
 from tenants.models import Credential
@@ -72,19 +72,26 @@ def _credentials(request: HttpRequest, scope: Scope) -> list[Need]:
     if not request.user.has_perm("tenants.view_credential"):
         return []
     states = credential_states.of(Credential.objects.filter(is_active=True, **scope.narrowed))
-    health = reverse("credential_health")
+    # What the banner above says of an incident is not said twice.
+    told = {line.incident.pk for line in incident_admin.banner(request).get("lines", ())}
     return [
-        Need(
-            "bad" if one.state is State.REFUSED else "warn",
-            "vpn_key_alert" if one.state is State.REFUSED else "cloud_off",
-            f"{one.label} {'is refused' if one.state is State.REFUSED else 'waits'}",
-            one.words,
-            "Look at it",
-            f"{health}#credential-{one.credential_id}",
-        )
+        _credential(one)
         for one in states
-        if one.state in (State.REFUSED, State.TROUBLE)
+        if one.state in (State.REFUSED, State.TROUBLE) and one.incident_id not in told
     ][:MOST]
+
+
+def _credential(one: credential_states.CredentialState) -> Need:
+    is_refused = one.state is State.REFUSED
+    provider = reasons.PROVIDERS.get(one.provider, one.provider.capitalize())
+    return Need(
+        "bad" if is_refused else "warn",
+        "vpn_key_alert" if is_refused else "cloud_off",
+        f"{provider} refuses “{one.label}”" if is_refused else f"“{one.label}” waits",
+        one.words,
+        "Look at it",
+        f"{reverse('credential_health')}#credential-{one.credential_id}",
+    )
 
 
 STOPPED = {

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from campaigns import board, checklist, models, scopes, services, trends
 from campaigns.models import Campaign
-from notifications.models import Batch, Notification, RollupDay, Tally
+from notifications.models import Batch, Incident, Notification, RollupDay, Tally
 from tenants.models import Credential
 from tests.campaigns.conftest import notification_of
 from tests.conftest import Tenant
@@ -84,9 +84,15 @@ def test_what_needs_somebody(anna: User, shop: Tenant, make_campaign: Make, cons
 
     found = seen(anna)["needs"]
     assert [need.what.partition("”")[0].lstrip("“") for need in found][1:] == ["Stopped", "Asked"]
-    assert found[0].what.endswith("is refused")
+    assert "refuses" in found[0].what
     assert found[0].tone == "bad"
     assert found[1].detail == "12 % failed."
+
+    # An incident's banner stands above it on the page.
+    Incident.objects.create(
+        application=shop.application, provider="console", cause="credential", stops_lanes=True
+    )
+    assert [need.tone for need in seen(anna)["needs"]] == ["warn", "run"]
 
     # Who may do nothing about it is not asked to.
     vera = User.objects.create_user("vera")
