@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import HOURLY, rruleset, rrulestr
@@ -30,6 +30,12 @@ def check(rule: str, starts: datetime) -> None:
 def following(rule: str, starts: datetime, after: datetime | None) -> datetime | None:
     """The first occurrence, or the one after `after`; naive, as `starts`. None: that was the last."""
     return next((one for one in _occurrences(rule, starts) if after is None or one > after), None)
+
+
+def between(rule: str, starts: datetime, first: datetime, last: datetime) -> Iterator[datetime]:
+    """Occurrences from `first` to before `last`; naive. Raises ValueError for a rule that is none."""
+    later = dropwhile(lambda one: one < first, _occurrences(rule, starts))
+    return takewhile(lambda one: one < last, later)
 
 
 def instant(local: datetime, zone_name: str) -> datetime:

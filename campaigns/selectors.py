@@ -87,7 +87,7 @@ def recent(application_ids: Iterable[int] | None = None) -> QuerySet[Campaign]:
 
 
 def with_progress(campaigns: Sequence[Campaign]) -> list[tuple[Campaign, Progress | None]]:
-    """Each campaign with the progress of its latest run, None without one. Two queries for all of them."""
+    """Each campaign with the progress of its latest run, None without one. Three queries for all of them."""
     stages = notified([campaign.latest_run_id for campaign in campaigns if campaign.latest_run_id])
     launched = [notification for own in stages.values() for notification in own]
     counts = notifications.counts(launched) if launched else {}
