@@ -32,6 +32,7 @@ class Line:
     rate: str
     interval: str
     against: str
+    against_interval: str
     chance: str
     is_leader: bool
 
@@ -134,10 +135,11 @@ def _lines(compared: list[Variant], found: Verdict, metric: str, *, is_shown: bo
     first = compared[0].arm(metric) if compared else None
     for one in compared:
         arm = one.arm(metric)
-        against = chance = ""
+        against = likely = chance = ""
         if is_shown and first and arm.key != first.key and found.split_ok:
             between = statistics.difference(arm, first, alpha=statistics.ALPHA / pairs)
-            against = f"{points(arm.rate - first.rate)} ({points(between.low)} to {points(between.high)})"
+            against = points(arm.rate - first.rate)
+            likely = f"{points(between.low)} to {points(between.high)}"
             chance = statistics.chance(min(1.0, statistics.two_proportions(arm, first) * pairs))
         yield Line(
             one.key,
@@ -150,6 +152,7 @@ def _lines(compared: list[Variant], found: Verdict, metric: str, *, is_shown: bo
             percent(arm),
             _between(statistics.wilson(arm.hits, arm.people)) if arm.people else "",
             against,
+            likely,
             chance,
             is_shown and one.key == found.winner,
         )

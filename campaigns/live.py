@@ -130,6 +130,8 @@ def moving(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, seen: 
         "providers": recipients.providers(seen.run, seen.ids) if progress.sum.problems else {},
         "blocked": blocked_credentials(campaign.application_id) if progress.is_open else [],
         "stop": STOPS.get(seen.run.paused_for) if campaign.status == Campaign.Status.PAUSED else None,
+        "is_paused": campaign.status == Campaign.Status.PAUSED and seen.is_latest,
+        "finding": outlook.sentence if (outlook := experiments.of(seen)) and outlook.lines else "",
         "undo_until": undo,
         "undo_seconds": max(0, round((undo - seen.now).total_seconds())) if undo else 0,
         "waits_for": _waits_for(seen),
