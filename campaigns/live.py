@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
@@ -19,6 +20,7 @@ from tenants.models import Credential
 # htmx stops polling when it gets this status.
 STOP_POLLING = 286
 SLOW_SECONDS = 15  # between looks at what devices tell
+ROLLED_REMEMBERED = 10  # they come by the minute
 RUNS_LISTED = 20
 
 MAY_LIST = "notifications.view_delivery"
@@ -176,9 +178,7 @@ def _waits_for(seen: Watched) -> str:
 
 
 def report(admin: ConsoleAdmin, request: HttpRequest, seen: Watched) -> dict[str, Any]:
-    points = rollups.timeline(seen.ids) if seen.ids else []
-    platforms = rollups.split(seen.ids, by="platform") if seen.ids else []
-    languages = rollups.split(seen.ids, by="language") if seen.ids else []
+    points, platforms, languages = _rolled(seen)
     return {
         "seen": seen,
         "details_every": SLOW_SECONDS if seen.is_told_of else 0,
@@ -196,6 +196,16 @@ def report(admin: ConsoleAdmin, request: HttpRequest, seen: Watched) -> dict[str
         ],
         "outlook": experiments.of(seen),
     }
+
+
+def _rolled(seen: Watched) -> tuple[list[dict[str, Any]], ...]:
+    """Over time, by platform, by language; several may be watching the same."""
+    key, ids = f"carillon:rolled:{seen.run.id}:{len(seen.ids)}", seen.ids
+    found: tuple[list[dict[str, Any]], ...] | None = cache.get(key)
+    if found is None:
+        found = rollups.timeline(ids), rollups.split(ids, by="platform"), rollups.split(ids, by="language")
+        cache.set(key, found, timeout=ROLLED_REMEMBERED)
+    return found
 
 
 def funnel(seen: Watched) -> list[dict[str, Any]]:

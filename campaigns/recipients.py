@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.cache import cache
 from django.db import OperationalError, connection, transaction
 
 from campaigns.models import Run, Stage
@@ -155,8 +156,20 @@ SAMPLED = """
 """
 
 
+REMEMBERED = 20  # seconds
+
+
 def providers(run: Run, ids: Sequence[UUID]) -> dict[str, str]:
     """Of each reason for failing, who said so lately: "Apple, Google"."""
+    key = f"carillon:providers:{run.id}"
+    found: dict[str, str] | None = cache.get(key)
+    if found is None:
+        found = _providers(run, ids)
+        cache.set(key, found, timeout=REMEMBERED)
+    return found
+
+
+def _providers(run: Run, ids: Sequence[UUID]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     given: dict[str, Any] = {
         "ids": list(ids),

@@ -141,10 +141,11 @@ def look(campaign: Campaign, run: Run) -> Watched:
 
 
 def _viewed(campaign: Campaign, run: Run, launched: list[Notification]) -> Campaign:
-    """A recurring campaign is open for ever; each of its runs is not."""
+    """A recurring campaign is open for ever, and may be a draft again; each of its runs is not."""
     viewed = copy.copy(campaign)
     viewed.latest_run = run
-    if campaign.status == Status.RECURRING or run.id != campaign.latest_run_id:
+    of_run = (Status.SCHEDULED, Status.SENDING, Status.PAUSED, Status.FINISHED, Status.CANCELLED)
+    if campaign.status not in of_run or run.id != campaign.latest_run_id:
         is_open = any(one.status in Notification.OPEN for one in launched)
         viewed.status = Status.SENDING if is_open else Status.FINISHED
     return viewed

@@ -20,7 +20,7 @@ from django.utils import timezone
 from campaigns import goals, recipients, services
 from campaigns.models import Campaign, Run, Stage
 from devices.models import Device, Segment, SegmentMember, Subscriber
-from notifications.models import Delivery, EngagementTally, Notification, Tally
+from notifications.models import Delivery, EngagementTally, Notification, Rollup, Tally
 from tests.conftest import Tenant
 
 Make = Callable[..., Campaign]
@@ -165,6 +165,40 @@ def test_what_devices_told_is_in_the_funnel(admin: Client, sending: Campaign) ->
     assert answer.status_code == 200  # devices go on telling
     Notification.objects.filter(id=one.notification_id).update(finished_at=timezone.now() - timedelta(days=2))
     assert admin.get(address(sending, "live-details")).status_code == 286
+
+
+def test_charts_and_splits_come_from_counts_by_the_minute(
+    admin: Client, sending: Campaign, shop: Tenant
+) -> None:
+    one = stage(sending)
+    began = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=30)
+    for minute, platform, language, outcome, count in (
+        (0, "ios", "de", "accepted", 60),
+        (0, "ios", "de", "unregistered", 5),
+        (2, "android", "", "accepted", 40),
+        (3, "ios", "de", "opened", 6),
+    ):
+        Rollup.objects.create(
+            notification_id=one.notification_id,
+            application_id=shop.id,
+            at=began + timedelta(minutes=minute),
+            platform=platform,
+            language=language,
+            outcome=outcome,
+            count=count,
+        )
+    answer = admin.get(address(sending, "live-details"))
+    sent, told = answer.context["charts"]
+    assert [(series.key, series.total) for series in sent.series] == [("accepted", 100), ("failed", 5)]
+    assert [numbers for _, numbers in sent.rows] == [(60, 5), (40, 0)]
+    assert [(series.key, series.total) for series in told.series] == [("opened", 6)]
+    assert "accepted 100, failed 5." in sent.says
+    body = answer.content.decode()
+    assert body.count('<svg viewBox="0 0 720 160"') == 2
+    assert body.count('role="img" aria-labelledby="chart-') == 2
+    said = text(answer)
+    assert "iPhone and iPad 65 60 5 0 6 10.0 %" in said
+    assert "Not known 40 40 0 0 0" in said
 
 
 # --- deeds ----------------------------------------------------------------------------------------
