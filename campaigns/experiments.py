@@ -110,6 +110,8 @@ def _waits(seen: Watched, compared: list[Variant], found: Verdict) -> str:
         return f"The comparison runs until {watched.moment(seen.campaign, earliest)}, in {left}."
     if not _is_settled(compared):
         return "Not everybody has been sent it yet."
+    if not found.split_ok:
+        return "The split is broken: nothing can be concluded from it."
     if not found.enough:
         return "Too few people did it, or too few did not, to compare."
     return ""

@@ -19,8 +19,8 @@ WINDOW = timedelta(days=7)  # after the message, in which it counts
 LATEST = timedelta(days=3)  # after a run has begun, until everybody's local time has come
 MOST_AT_ONCE = 5
 
-# Counted again after a twentieth of its age, within these.
-SOONEST, RAREST = timedelta(minutes=2), timedelta(hours=6)
+# Counted again after a tenth of its age, within these.
+SOONEST, RAREST = timedelta(minutes=5), timedelta(hours=6)
 
 
 def count_due() -> None:
@@ -56,10 +56,10 @@ def _of(stage: Stage, found: Converted) -> tuple[int, int]:
 def _due(now: datetime) -> list[Run]:
     young = Run.objects.filter(due_at__lte=now, due_at__gte=now - WINDOW - LATEST)
     with_goal = young.exclude(plan__experiment__goal="").order_by(F("goal_counted_at").asc(nulls_first=True))
-    return [run for run in with_goal if run.goal_counted_at is None or _is_old(run, now)]
+    return [run for run in with_goal if run.document.experiment.goal and _is_old(run, now)]
 
 
 def _is_old(run: Run, now: datetime) -> bool:
-    assert run.goal_counted_at
-    age = now - run.due_at
-    return now - run.goal_counted_at >= min(max(age / 20, SOONEST), RAREST)
+    if run.goal_counted_at is None:
+        return True
+    return now - run.goal_counted_at >= min(max((now - run.due_at) / 10, SOONEST), RAREST)

@@ -127,6 +127,7 @@ def moving(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, seen: 
     return {
         "seen": seen,
         "progress": progress,
+        "may_list": list_url is not None,
         "sum": watched.linked(progress.sum, list_url) if list_url else progress.sum,
         "steps": seen.steps if len(seen.steps) > 1 else [],
         "providers": recipients.providers(seen.run, seen.ids) if progress.sum.problems else {},
@@ -261,7 +262,7 @@ def blocked_credentials(application_id: int) -> list[Any]:
 
 
 def _links(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: Run | None) -> dict[str, str]:
-    may_add, may_list = admin.has_add_permission(request), request.user.has_perm(MAY_LIST)
+    may_add, may_list = admin.has_add_permission(request), admin.may(request, MAY_LIST, campaign)
     return {
         "duplicate_url": admin.url("duplicate", campaign) if may_add else "",
         "resend_url": admin.url("resend", campaign) if run and may_add else "",
@@ -271,7 +272,7 @@ def _links(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: R
 
 def _lists(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: Run) -> Any:
     """Of a result and a reason: the list of those recipients. None: not for this person's eyes."""
-    if not request.user.has_perm(MAY_LIST):
+    if not admin.may(request, MAY_LIST, campaign):
         return None
     address = admin.url("recipients", campaign)
 

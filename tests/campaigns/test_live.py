@@ -528,6 +528,8 @@ def test_a_split_that_is_broken_replaces_the_verdict(admin: Client, compared: Ca
     said = text(admin.get(address(compared, "live-details")))
     assert "The split is broken, do not use this" in said
     assert "opens more" not in said
+    admin.post(address(compared, "decide"), {"run": 1, "variant": "B"})
+    assert Run.objects.get().decided_at is None
 
 
 def test_the_winner_goes_to_the_remainder_once(admin: Client, compared: Campaign) -> None:
