@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 
-from campaigns import charts, experiments, recipients, transitions, watched, words
+from campaigns import charts, experiments, recipients, timetable, transitions, watched, words
 from campaigns.models import Campaign, Run, Stage
-from campaigns.review import when_context
 from campaigns.watched import Watched
 from notifications import rollups
 from tenants.console import ConsoleAdmin
@@ -32,7 +32,8 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
     run = chosen(request, campaign)
     context = {
         **frame(admin, request, campaign, run),
-        **when_context(campaign),
+        "when": words.when(campaign),
+        "runs": _coming(campaign),
         "title": str(campaign),
         "audience": words.audience(campaign),
         "pace": words.pace(campaign),
@@ -49,6 +50,16 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         }
         context["content"] = context["variants"][0]["content"]
     return admin.render(request, "campaigns/live.html", campaign, context)
+
+
+def _coming(campaign: Campaign) -> list[Any]:
+    """A recurring one's next runs. In which zones people live is not counted here: that reads the audience."""
+    if campaign.next_run_at is None:
+        return []
+    try:
+        return timetable.coming(campaign, timezone.now(), most=5)
+    except ValueError:  # it is a draft again
+        return []
 
 
 def status(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:

@@ -294,6 +294,15 @@ def test_it_waits_for_its_moment_in_words(admin: Client, make_campaign: Make) ->
     assert "Undo send" not in said
 
 
+def test_a_local_time_counts_nobody_to_say_when(admin: Client, make_campaign: Make) -> None:
+    starts = (timezone.now() + timedelta(days=3)).strftime("%Y-%m-%dT09:00")
+    campaign = services.launch(make_campaign(schedule={"kind": "local", "starts": starts}), by="staff:anna")
+    with CaptureQueriesContext(connection) as asked:
+        said = text(admin.get(address(campaign)))
+    assert "Waits for each person’s own time; the first begin at" in said
+    assert not [one["sql"] for one in asked if "devices_device" in one["sql"]]
+
+
 def test_stages_say_what_they_wait_for(
     admin: Client, make_campaign: Make, shop: Tenant, make_device: Any
 ) -> None:
