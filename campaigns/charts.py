@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 # Of the drawing, which is stretched to the page's width; lines keep theirs.
 WIDTH, HEIGHT = 720, 160
+WIDEST_BAR = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def sent(points: Sequence[Mapping[str, Any]]) -> Chart | None:
             height = point[key] * HEIGHT / most
             if point[key]:
                 y = HEIGHT - below[index] - height
-                bars.append((_n(index * width + width * 0.08), _n(y), _n(width * 0.84), _n(height)))
+                wide = min(width * 0.84, WIDEST_BAR)
+                bars.append((_n((index + 0.5) * width - wide / 2), _n(y), _n(wide), _n(height)))
             below[index] += height
         series.append(Series(key, word, tone, _total(shown, key), bars=tuple(bars)))
     return _chart("Sent over time", shown, most, series)
@@ -74,7 +77,25 @@ def sent(points: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 def told(points: Sequence[Mapping[str, Any]]) -> Chart | None:
     """Lines, on a scale of their own."""
-    used = _used(points, TOLD)
+    return _lines("Opened, clicked and converted over time", points, TOLD)
+
+
+def compared(
+    points: Sequence[Mapping[str, Any]], variants: Mapping[str, Sequence[Mapping[str, Any]]], metric: str
+) -> Chart | None:
+    """A line for each variant. points: of all together, whose distances are a multiple of a variant's own."""
+    moments = [point["at"] for point in points]
+    own: dict[Any, dict[str, Any]] = {at: {"at": at, **dict.fromkeys(variants, 0)} for at in moments}
+    for key, rows in variants.items():
+        for row in rows:
+            if row[metric] and (index := bisect_right(moments, row["at"])):
+                own[moments[index - 1]][key] += row[metric]
+    kinds = [(key, key, f"p{number}") for number, key in enumerate(variants, 1)]
+    return _lines(f"{metric.capitalize()} over time, by variant", list(own.values()), kinds)
+
+
+def _lines(title: str, points: Sequence[Mapping[str, Any]], kinds: Sequence[Kind]) -> Chart | None:
+    used = _used(points, kinds)
     shown = _trimmed(points, used)
     if not shown:
         return None
@@ -93,12 +114,12 @@ def told(points: Sequence[Mapping[str, Any]]) -> Chart | None:
         )
         for key, word, tone in used
     ]
-    return _chart("Opened, clicked and converted over time", shown, most, series)
+    return _chart(title, shown, most, series)
 
 
 def _chart(title: str, shown: Sequence[Mapping[str, Any]], most: int, series: list[Series]) -> Chart:
     peak = max(shown, key=lambda point: sum(point[one.key] for one in series))
-    totals = ", ".join(f"{one.word.lower()} {one.total:,}" for one in series)
+    totals = ", ".join(f"{one.word} {one.total:,}" for one in series)
     says = f"From {shown[0]['at']:%-d %b %H:%M} to {shown[-1]['at']:%-d %b %H:%M} UTC: {totals}. "
     says += f"Most at {peak['at']:%-d %b %H:%M}."
     rows = tuple(

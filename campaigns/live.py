@@ -190,12 +190,14 @@ def _waits_for(seen: Watched) -> str:
 
 
 def report(admin: ConsoleAdmin, request: HttpRequest, seen: Watched) -> dict[str, Any]:
-    points, platforms, languages = _rolled(seen)
+    points, platforms, languages, variants = _rolled(seen)
+    metric = seen.run.document.experiment.metric
+    drawn = [charts.sent(points), charts.told(points), charts.compared(points, variants, metric)]
     return {
         "seen": seen,
         "details_every": SLOW_SECONDS if seen.is_told_of else 0,
         "funnel": funnel(seen),
-        "charts": [chart for chart in (charts.sent(points), charts.told(points)) if chart],
+        "charts": [chart for chart in drawn if chart],
         "splits": [
             (
                 "Platform",
@@ -210,12 +212,14 @@ def report(admin: ConsoleAdmin, request: HttpRequest, seen: Watched) -> dict[str
     }
 
 
-def _rolled(seen: Watched) -> tuple[list[dict[str, Any]], ...]:
-    """Over time, by platform, by language; several may be watching the same."""
+def _rolled(seen: Watched) -> tuple[Any, ...]:
+    """Over time, by platform, by language, and of an experiment over time by variant; several may watch the same."""
     key, ids = f"carillon:rolled:{seen.run.id}:{len(seen.ids)}", seen.ids
-    found: tuple[list[dict[str, Any]], ...] | None = cache.get(key)
+    found: tuple[Any, ...] | None = cache.get(key)
     if found is None:
-        found = rollups.timeline(ids), rollups.split(ids, by="platform"), rollups.split(ids, by="language")
+        variants = {name: rollups.timeline(own) for name, own in seen.by_variant.items()}
+        by_platform, by_language = (rollups.split(ids, by=by) for by in ("platform", "language"))
+        found = rollups.timeline(ids), by_platform, by_language, variants
         cache.set(key, found, timeout=ROLLED_REMEMBERED)
     return found
 

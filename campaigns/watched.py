@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from campaigns import selectors, timetable
 from campaigns.models import Campaign, Run, Stage
+from campaigns.results import COMPARED
 from campaigns.selectors import Progress, State
 from devices import clocks
 from notifications import reasons, sums
@@ -64,6 +65,15 @@ class Watched:
     @property
     def ids(self) -> list[UUID]:
         return [stage.notification_id for stage in self.stages if stage.notification_id]
+
+    @property
+    def by_variant(self) -> dict[str, list[UUID]]:
+        """Of the stages that are compared; empty where there is one variant only."""
+        found: dict[str, list[UUID]] = {}
+        for stage in sorted(self.stages, key=lambda one: one.variant):
+            if stage.notification_id and stage.kind in COMPARED:
+                found.setdefault(stage.variant, []).append(stage.notification_id)
+        return found if len(found) > 1 else {}
 
     @property
     def is_open(self) -> bool:

@@ -192,7 +192,7 @@ def test_charts_and_splits_come_from_counts_by_the_minute(
     assert [(series.key, series.total) for series in sent.series] == [("accepted", 100), ("failed", 5)]
     assert [numbers for _, numbers in sent.rows] == [(60, 5), (40, 0)]
     assert [(series.key, series.total) for series in told.series] == [("opened", 6)]
-    assert "accepted 100, failed 5." in sent.says
+    assert "Accepted 100, Failed 5." in sent.says
     body = answer.content.decode()
     assert body.count('<svg viewBox="0 0 720 160"') == 2
     assert body.count('role="img" aria-labelledby="chart-') == 2
@@ -391,6 +391,7 @@ def test_who_is_behind_a_number_page_by_page(
         write(one, f"gone-{number}", "unregistered", "unregistered")
     write(one, "late", "failed", "expired", detail="<b>too late</b>")
     write(one, "fine", "accepted")
+    assert "App removed from the device Apple" in text(admin.get(address(sending, "live-status")))
     said = text(admin.get(address(sending, "recipients", "?result=failed")))
     assert all(f"gone-{number}" in said for number in range(5))
     assert "late" in said
@@ -528,6 +529,25 @@ def test_nobody_sees_a_difference_before_its_time_but_who_looks_early(
     assert "do not decide by this" in said
     assert re.search(r'id="send-winner" disabled', answer.content.decode())
     assert "Decide anyway" in said
+
+
+def test_the_variants_are_drawn_on_one_scale_of_time(admin: Client, compared: Campaign, shop: Tenant) -> None:
+    began = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=30)
+    for key, minutes in (("A", (0, 1, 10)), ("B", (1, 2))):
+        for minute in minutes:
+            Rollup.objects.create(
+                notification_id=stage(compared, "send", key).notification_id,
+                application_id=shop.id,
+                at=began + timedelta(minutes=minute),
+                platform="ios",
+                language="",
+                outcome="opened",
+                count=10 + minute,
+            )
+    chart = admin.get(address(compared, "live-details")).context["charts"][-1]
+    assert chart.title == "Opened over time, by variant"
+    assert [(series.word, series.total) for series in chart.series] == [("A", 41), ("B", 23)]
+    assert [numbers for _, numbers in chart.rows] == [(10, 0), (11, 11), (0, 12), (20, 0)]
 
 
 def test_a_split_that_is_broken_replaces_the_verdict(admin: Client, compared: Campaign) -> None:
