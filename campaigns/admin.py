@@ -73,7 +73,7 @@ class CampaignAdmin(ConsoleAdmin):
         "save": "change",
         "duplicate": "add",
         "resend": "add",
-        "export": live_pages.MAY_LIST,
+        "export": live_pages.MAY_EXPORT,
         "send_test": "view",  # and one of test_drawer.MAY_TEST
         **{
             deed: TRANSITIONS[deed].permission

@@ -23,7 +23,7 @@ SLOW_SECONDS = 15  # between looks at what devices tell
 ROLLED_REMEMBERED = 10  # they come by the minute
 RUNS_LISTED = 20
 
-MAY_LIST = "notifications.view_delivery"
+MAY_LIST, MAY_EXPORT = "notifications.view_delivery", "campaigns.export_campaign"
 
 
 def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -277,11 +277,11 @@ def blocked_credentials(application_id: int) -> list[Any]:
 
 
 def _links(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: Run | None) -> dict[str, str]:
-    may_add, may_list = admin.has_add_permission(request), admin.may(request, MAY_LIST, campaign)
+    may_add, may_export = admin.has_add_permission(request), admin.may(request, MAY_EXPORT, campaign)
     return {
         "duplicate_url": admin.url("duplicate", campaign) if may_add else "",
         "resend_url": admin.url("resend", campaign) if run and may_add else "",
-        "export_url": admin.url("export", campaign) if run and may_list else "",
+        "export_url": admin.url("export", campaign) if run and may_export else "",
     }
 
 

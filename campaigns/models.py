@@ -69,6 +69,7 @@ class Campaign(models.Model):
             ("launch_campaign", "Can launch campaigns"),
             ("stop_campaign", "Can pause, resume and cancel campaigns"),
             ("approve_campaign", "Can approve campaigns of others"),
+            ("export_campaign", "Can export the recipients of campaigns"),
         )
 
     def __str__(self) -> str:
