@@ -272,6 +272,9 @@ def test_a_stop_by_itself_says_why_and_what_now(admin: Client, sending: Campaign
 
 def test_deeds_are_posts_of_those_who_may(admin: Client, sending: Campaign) -> None:
     viewer = signed_in(staff("vera", "view_campaign"))
+    lister = signed_in(staff("lisa", "view_campaign", "view_delivery"))
+    assert lister.get(address(sending, "recipients", "?result=accepted")).status_code == 200
+    assert lister.post(address(sending, "export")).status_code == 403
     for deed in ("pause", "resume", "cancel", "decide", "unschedule", "duplicate", "resend", "export"):
         assert admin.get(address(sending, deed)).status_code == 405
         assert viewer.post(address(sending, deed)).status_code == 403
