@@ -19,7 +19,10 @@ from campaigns import (  # noqa: F401 (tester_admin registers)
     calendar_page,
     composer,
     listing,
+    live_deeds,
+    recipient_pages,
     scopes,
+    selectors,
     test_drawer,
     tester_admin,
     versions,
@@ -46,13 +49,15 @@ def page(view: Page) -> Any:
 class CampaignAdmin(ConsoleAdmin):
     pages: ClassVar = {
         **dict.fromkeys(("review", "preflight", "look", "test", "test_status"), "view"),
-        "live": "view",
-        "live_status": "view",
+        **dict.fromkeys(("live", "live_status", "live_details"), "view"),
+        "recipients": live_pages.MAY_LIST,
     }
     deeds: ClassVar = {
         "save": "change",
         "duplicate": "add",
         "restore": "campaigns.change_campaign",  # whatever its state: the service says why not
+        "resend": "add",
+        "export": live_pages.MAY_EXPORT,
         "send_test": "view",  # and one of test_drawer.MAY_TEST
         **{
             deed: TRANSITIONS[deed].permission
@@ -66,6 +71,7 @@ class CampaignAdmin(ConsoleAdmin):
                 "pause",
                 "resume",
                 "cancel",
+                "decide",
             )
         },
     }
@@ -84,11 +90,16 @@ class CampaignAdmin(ConsoleAdmin):
     send_test = page(test_drawer.send)
     live = page(live_pages.page)
     live_status = page(live_pages.status)
-    pause = page(live_pages.pause)
-    resume = page(live_pages.resume)
-    cancel = page(live_pages.cancel)
-    unschedule = page(live_pages.unschedule)
-    duplicate = page(live_pages.duplicate)
+    live_details = page(live_pages.details)
+    recipients = page(recipient_pages.page)
+    export = page(recipient_pages.export)
+    pause = page(live_deeds.pause)
+    resume = page(live_deeds.resume)
+    cancel = page(live_deeds.cancel)
+    decide = page(live_deeds.decide)
+    unschedule = page(live_deeds.unschedule)
+    duplicate = page(live_deeds.duplicate)
+    resend = page(live_deeds.again)
 
     restore = page(versions.restore)
 

@@ -114,7 +114,15 @@ def progress(campaign: Campaign) -> Progress:
     run = campaign.latest_run
     assert run
     launched = notified([run.id])[run.id]
-    counts = notifications.counts(launched) if launched else {}
+    return measured(campaign, launched, notifications.counts(launched) if launched else {})
+
+
+def measured(
+    campaign: Campaign, launched: Sequence[Notification], counts: Mapping[UUID, dict[str, Any]]
+) -> Progress:
+    """The same, of counts that are at hand."""
+    run = campaign.latest_run
+    assert run
     settled = sum(row["recipients"] - row["pending"] for row in counts.values())
     rate = _rate(run.id, max(run.created_at, min(run.due_at, timezone.now())), settled)
     return _progress(campaign, launched, counts, rate=rate)
