@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -22,6 +23,9 @@ from campaigns import (  # noqa: F401 (tester_admin registers)
     approvals,
     board,
     composer,
+    composer_audience,
+    composer_schedule,
+    composer_segments,
     selectors,
     test_drawer,
     tester_admin,
@@ -34,6 +38,15 @@ from campaigns.transitions import TRANSITIONS
 from tenants.console import ConsoleAdmin
 from tenants.models import Application
 from tenants.templatetags.console import count
+
+# What the composer's panels ask, about a draft stored or not.
+PANELS = {
+    "estimate": composer_audience.estimate,
+    "people_sample": composer_audience.people_sample,
+    "segments": composer_segments.listing,
+    "upload_list": composer_segments.upload_list,
+    "moments": composer_schedule.moments,
+}
 
 Page = Callable[["CampaignAdmin", HttpRequest, Campaign], HttpResponse]
 
@@ -185,6 +198,14 @@ class CampaignAdmin(ConsoleAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("create/", wrap(require_POST(self.create)), name=self.url_name("create")),
+            *(
+                path(
+                    f"compose/{name.replace('_', '-')}/",
+                    wrap(require_POST(partial(view, self))),
+                    name=self.url_name(name),
+                )
+                for name, view in PANELS.items()
+            ),
             *(
                 path(f"{name}/", wrap(require_safe(self.fragment)), {"name": name}, name=self.url_name(name))
                 for name in ("sending", "audience", "week")

@@ -81,3 +81,23 @@ def window(campaign: Campaign) -> dict[str, Any] | None:
     if not (window := campaign.document.schedule.window):
         return None
     return {"days": quiet.EVERY_DAY, "start": window.start, "end": window.end}
+
+
+def wishes(campaign: Campaign, now: datetime) -> dict[str, Any]:
+    """What notifications.reach takes of time, as a launch now would say it; of an unfinished schedule what it has."""
+    plan = campaign.document
+    hours = plan.schedule.lifetime_hours
+    found: dict[str, Any] = {
+        "send_window": window(campaign),
+        "ttl_seconds": hours * 3600 if hours else None,
+    }
+    if plan.schedule.kind == "now":
+        return found
+    try:
+        due = due_at(campaign, now)
+    except ValueError:
+        return found
+    found["send_at"] = due if due > now else None
+    if plan.is_local:
+        found["local_time"] = local(campaign, due).isoformat("T", "minutes")
+    return found
