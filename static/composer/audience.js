@@ -56,6 +56,7 @@ class Audience {
   }
 
   async known() {
+    if (!this.draft.application) return;
     const { segments, not_segments } = this.audience();
     const named = [...segments, ...not_segments];
     try {

@@ -39,6 +39,11 @@ class Estimate extends EventTarget {
 
   async ask() {
     this.asked = this.subject();
+    if (!this.draft.application) {
+      this.faults = [{ pointer: "/audience", detail: "choose an app first", level: "note" }];
+      this.dispatchEvent(new Event("lost"));
+      return;
+    }
     try {
       const answer = await this.fetch();
       if (!answer) return;

@@ -95,6 +95,7 @@ class Schedule {
 
   async ask() {
     this.asked = this.subject();
+    if (!this.draft.application) return;
     try {
       const answer = await this.fetch();
       if (!answer) return;

@@ -34,7 +34,7 @@ const runs = (answer, plan, now) => (answer.runs.length ? [
   make("h4", { class: "c-label p-gap" }, answer.runs.length < 5 ? "All its runs" : "The next five runs"),
   make("ol", { class: "c-lines p-runs" }, answer.runs.map((run) => make("li", {},
     make("span", { class: "c-num" }, wall(run.local)),
-    make("small", { class: "c-quiet c-grow" }, plan.is_local ? `begins ${utc(run.at)} UTC, where it is that time first` : `${utc(run.at)} UTC`, clockNote(run.clock)),
+    make("small", { class: "c-quiet c-grow" }, plan.is_local ? `begins ${utc(run.at)} UTC, where it is that time first` : answer.zone === "UTC" ? "UTC" : `${utc(run.at)} UTC`, clockNote(run.clock)),
     make("span", { class: "c-quiet c-num" }, until(run.at, now))))),
 ] : null);
 
