@@ -170,20 +170,29 @@ def _runs(campaign: Campaign, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def _pace(look: Look) -> dict[str, Any]:
-    """seconds 0: nothing set here holds it back. ends: of those who need not wait for their own clock."""
-    first = look.zones[0].at if look.zones else look.begins
-    last = look.zones[-1].at if look.zones else first
-    begins = max(first or look.now, look.now)
-    lasts = timedelta(seconds=min(look.pace.seconds, 3650 * 86_400))
-    ends = max(begins + lasts, last or begins)
+    """seconds 0: nothing set here holds it back. lasts: from the first to the last who get it, in seconds."""
+    begins = max(look.zones[0].at if look.zones else look.begins or look.now, look.now)
+    ends = _ends(look, begins)
     return {
         "devices": look.reach.reachable,
         "seconds": round(look.pace.seconds),
+        "lasts": round((ends - begins).total_seconds()),
         "because": look.pace.because,
         "per_second": round(look.reach.reachable / look.pace.seconds, 1) if look.pace.seconds else None,
         "ends": moment(ends, timetable.zone_name(look.campaign)),
         "is_estimate": look.reach.is_estimate,
     }
+
+
+def _ends(look: Look, begins: datetime) -> datetime:
+    """At its pace; where people's own clocks decide, one zone after the other, each when its time has come."""
+    seconds = min(look.pace.seconds, 3650 * 86_400)
+    if not look.zones:
+        return begins + timedelta(seconds=seconds)
+    whole = sum(zone.devices for zone in look.zones) or 1
+    for zone in look.zones:
+        begins = max(begins, zone.at) + timedelta(seconds=seconds * zone.devices / whole)
+    return begins
 
 
 # --- what gets in its way ---------------------------------------------------------------------

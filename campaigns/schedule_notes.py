@@ -37,7 +37,7 @@ class Note(NamedTuple):
 
 
 def of(look: Look) -> Iterator[Note]:
-    for notes in (_clock, _over, _window, _lifetime, _wave, _late):
+    for notes in (_clock, _over, _window, _lifetime, _wave, _limit, _late):
         yield from notes(look)
 
 
@@ -138,6 +138,15 @@ def _wave(look: Look) -> Iterator[Note]:
             "/schedule/per_second",
             f"Everybody at the same local time and {per_second:,} per second do not go together: the largest group, "
             f"{_devices(max(waves.values()))}, takes {_long(seconds)}. Its last people get it that much later.",
+        )
+
+
+def _limit(look: Look) -> Iterator[Note]:
+    """A speed that another limit makes impossible."""
+    chosen, own = look.campaign.document.schedule.per_second, look.campaign.application.messages_per_second
+    if chosen and own and chosen > own:
+        yield Note(
+            "/schedule/per_second", f"The app’s own limit is {own:,} per second: that one holds.", "note"
         )
 
 

@@ -56,7 +56,10 @@ def next_run(campaign: Campaign, after: datetime | None, now: datetime) -> datet
     """When a recurring campaign's next run begins; what was missed is not made up for. None: that was the last."""
     schedule = campaign.document.schedule
     starts = schedules.parsed_local(schedule.starts)
-    coming = schedules.following(schedule.rule, starts, None if after is None else local(campaign, after))
+    # Wherever clocks show it, what was two days ago is over: years of an hourly rule are passed by in one go.
+    over = local(campaign, now) - timedelta(days=2)
+    last = over if after is None else max(over, local(campaign, after))
+    coming = schedules.following(schedule.rule, starts, last)
     while coming is not None and (moment := _begins(campaign, coming)) <= now:
         coming = schedules.following(schedule.rule, starts, coming)
     return None if coming is None else moment
@@ -94,7 +97,7 @@ def wishes(campaign: Campaign, now: datetime) -> dict[str, Any]:
     if plan.schedule.kind == "now":
         return found
     try:
-        due = due_at(campaign, now)
+        due = campaign.next_run_at or due_at(campaign, now)
     except ValueError:
         return found
     found["send_at"] = due if due > now else None

@@ -16,6 +16,7 @@ class Audience {
     this.root = root;
     this.draft = draft;
     this.segments = new Map(); // slug → row, as far as they have been seen
+    this.pickers = {};
     this.isListing = false; // "People in segments" is chosen, though none is yet
     this.estimate = estimate(draft);
   }
@@ -25,7 +26,7 @@ class Audience {
 
   start() {
     for (const [side, label] of Object.entries(SIDES)) {
-      new Picker(this.one(`[data-picker="${side}"]`), {
+      this.pickers[side] = new Picker(this.one(`[data-picker="${side}"]`), {
         label, placeholder: "Search segments", find: (query) => this.offered(side, query), chosen: ({ value }) => this.add(side, value),
       });
     }
@@ -121,7 +122,7 @@ class Audience {
         if (this.kept.length) this.draft.set("audience.segments", []);
       }
       this.draw();
-      if (this.isListing && !this.audience().segments.length) this.one('[data-picker="segments"] input').focus();
+      if (this.isListing && !this.audience().segments.length) this.pickers.segments.start();
     }
     if (field.name === "audience-platform") {
       const chosen = this.all('[name="audience-platform"]:checked').map((box) => box.value);

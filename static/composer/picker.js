@@ -1,5 +1,5 @@
 // Choose one of a list by typing: a combobox (ARIA 1.2, list autocomplete). Options: {value, words, detail}.
-import { make } from "./parts.js";
+import { later, make } from "./parts.js";
 
 let pickers = 0;
 
@@ -14,11 +14,16 @@ export class Picker {
     this.input = make("input", {
       type: "text", class: "c-input p-search", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder,
       "aria-label": label, "aria-expanded": "false", "aria-controls": this.id, "aria-autocomplete": "list",
-      onfocus: () => this.open(), onclick: () => this.open(), oninput: () => this.open(), onkeydown: (event) => this.key(event),
+      onclick: () => this.open(), oninput: later(() => this.open(), 150), onkeydown: (event) => this.key(event),
       onblur: () => setTimeout(() => this.close(), 150),
     });
     this.list = make("ul", { id: this.id, class: "p-options", role: "listbox", "aria-label": label, hidden: true });
     root.replaceChildren(make("div", { class: "p-picker" }, this.input, this.list));
+  }
+
+  start() {
+    this.input.focus();
+    this.open();
   }
 
   async open() {

@@ -22,6 +22,7 @@ class Safety {
 
   start() {
     this.root.addEventListener("input", (event) => this.changed(event.target));
+    this.root.addEventListener("focusout", () => setTimeout(() => this.draw())); // a field left empty shows what holds
     this.draft.addEventListener("change", (event) => {
       if (/^(safety|schedule|experiment|variants|$)/.test(event.detail?.path ?? "")) this.draw();
     });

@@ -31,6 +31,7 @@ class Schedule {
   start() {
     this.one("[data-days]").append(...DAYS.map(([day, words]) => make("label", {}, make("input", { type: "checkbox", name: "schedule-day", value: day }), make("span", {}, words))));
     this.root.addEventListener("input", (event) => { this.changed(event.target); this.draw(); });
+    this.root.addEventListener("focusout", () => setTimeout(() => this.draw())); // a field left empty shows what holds
     this.one("[data-simplify]").addEventListener("click", () => { this.set("rule", this.usualRule(this.plan().starts)); this.draw(); });
     this.draft.addEventListener("change", () => this.look());
     setInterval(() => this.drawWords(), TICK);

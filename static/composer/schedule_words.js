@@ -76,10 +76,13 @@ const line = (symbol, words, more) => make("li", {}, icon(symbol), make("span", 
 
 const duringWords = (plan, pace) => {
   if (!pace.devices) return line("hourglass_empty", "Nobody is reached, so nothing is sent");
-  if (!pace.seconds) return line("bolt", "As fast as it goes", "Nothing set here slows it down.");
-  const rate = pace.per_second >= 1 ? `${number(Math.round(pace.per_second))} per second` : "less than one per second";
+  const isByZone = pace.lasts > pace.seconds + 60;
+  if (!pace.lasts) return line("bolt", "As fast as it goes", "Nothing set here slows it down.");
+  const rate = !pace.seconds ? "as fast as it goes in each time zone"
+    : `at ${pace.per_second >= 1 ? `${number(Math.round(pace.per_second))} per second` : "less than one per second"}: ${pace.because}`;
   const ends = plan.kind === "recurring" ? "" : `, ends ${clock(pace.ends.local)} ${city(pace.ends.zone)}${sameDay(pace) ? "" : ` on ${wall(pace.ends.local).split(",")[0]}`}`;
-  return line("timelapse", `Takes about ${duration(pace.seconds)}${ends}`, `${things(pace.devices, "device")} at ${rate}: ${pace.because}. Not faster than that; retries and a slow provider may add to it.`);
+  return line("timelapse", `Takes about ${duration(pace.lasts)}${isByZone ? " from the first time zone to the last" : ""}${ends}`,
+    `${pace.is_estimate ? "About " : ""}${things(pace.devices, "device")}, ${rate}. It cannot be quicker; retries and a slow provider may add to it.`);
 };
 
 const sameDay = (pace) => pace.ends.at.slice(0, 10) === new Date().toISOString().slice(0, 10);

@@ -87,7 +87,9 @@ def show(
         [{"name": "csrftoken", "value": request.META["CSRF_COOKIE"], "url": page.context.base_url}]
     )
     assert secret
-    page.route(f"**{ADDRESS}", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8"))
+    page.route(
+        f"**{ADDRESS}", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8")
+    )
     page.goto(ADDRESS)
     page.locator("body[data-ready]").wait_for()
     page.wait_for_load_state("networkidle")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import strategies as st
 
-from campaigns import services
+from campaigns import schedules, services
 from campaigns.models import Campaign
 from devices import quiet
 from devices.models import Category, Event, Segment, SegmentMember, Subscriber
@@ -21,6 +27,7 @@ from tests.conftest import Tenant
 
 URL = "/admin/campaigns/campaign/compose/"
 IOS = {"field": "device.platform", "is": "equal", "value": "ios"}
+JANUARY = datetime.fromisoformat("2026-01-01")
 Make = Callable[..., Campaign]
 
 
@@ -301,6 +308,67 @@ def test_how_long_it_takes_and_what_expires(admin: Client, shop: Tenant, crowd: 
     pace = moments(admin, shop, kind="at", starts="2036-07-01T09:00", time_zone="UTC")["pace"]
     assert (pace["devices"], pace["seconds"], pace["because"]) == (3, 3, "the app’s own limit")
     assert pace["ends"]["at"] == "2036-07-01T09:00:03Z"
+
+
+def test_where_clocks_decide_it_lasts_from_the_first_zone_to_the_last(
+    admin: Client, shop: Tenant, crowd: None
+) -> None:
+    found = moments(admin, shop, kind="local", starts="2036-07-01T09:00", per_second=1000)
+    assert (found["pace"]["seconds"], found["pace"]["lasts"]) == (0, 7 * 3600)
+    shop.application.messages_per_second = 1
+    shop.application.save()
+    found = moments(admin, shop, kind="local", starts="2036-07-01T09:00", per_second=1000)
+    assert found["pace"]["lasts"] == 7 * 3600 + 2  # Berlin's two
+    assert [one["detail"] for one in found["notes"]] == [
+        "The app’s own limit is 1 per second: that one holds."
+    ]
+
+
+def test_an_hourly_rule_of_years_ago_is_answered_at_once(admin: Client, shop: Tenant) -> None:
+    begun = time.monotonic()
+    runs = moments(admin, shop, kind="recurring", starts="2019-01-01T09:00", rule="FREQ=HOURLY")["runs"]
+    assert len(runs) == 5
+    assert runs[0]["at"] > datetime.now(UTC).isoformat()
+    assert time.monotonic() - begun < 3
+
+
+@given(
+    rule=st.sampled_from(
+        [
+            "FREQ=HOURLY;INTERVAL=5",
+            "FREQ=DAILY;INTERVAL=3;BYHOUR=7,19",
+            "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH",
+            "FREQ=WEEKLY;INTERVAL=3",
+            "FREQ=DAILY;BYMONTHDAY=29",
+            "FREQ=WEEKLY;INTERVAL=2;WKST=SU;BYDAY=SU,SA",
+            "FREQ=DAILY;COUNT=40",
+            "FREQ=MONTHLY;BYDAY=1MO",
+        ]
+    ),
+    starts=st.integers(0, 44_640).map(lambda minutes: JANUARY + timedelta(minutes=minutes)),
+    hours=st.integers(-50, 3000),
+)
+def test_what_is_passed_over_changes_nothing(rule: str, starts: datetime, hours: int) -> None:
+    after = starts + timedelta(hours=hours)
+    every = schedules._occurrences(rule, starts)
+    assert schedules.following(rule, starts, after) == next((one for one in every if one > after), None)
+
+
+def test_an_estimate_costs_the_same_for_one_and_for_many(
+    admin: Client, shop: Tenant, crowd: None, make_device: Any, django_assert_num_queries: Any
+) -> None:
+    schedule = {"kind": "local", "starts": "2036-07-01T09:00"}
+    ask(admin, "estimate", shop)  # what a process keeps for seconds is known from now on
+    cache.clear()
+    with CaptureQueriesContext(connection) as few:
+        ask(admin, "estimate", shop, {"schedule": schedule})
+        moments(admin, shop, **schedule)
+    for number in range(30):
+        make_device(shop, f"n{number}")
+    cache.clear()
+    with django_assert_num_queries(len(few)):
+        ask(admin, "estimate", shop, {"schedule": schedule})
+        moments(admin, shop, **schedule)
 
 
 def test_other_campaigns_of_the_day(admin: Client, shop: Tenant, rival: Tenant, make_campaign: Make) -> None:
