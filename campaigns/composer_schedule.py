@@ -159,11 +159,24 @@ def _runs(campaign: Campaign, now: datetime) -> Iterator[dict[str, Any]]:
     except ValueError:  # no rule yet, or none that can be read; its place says so
         return
     for local, begins in coming:
+        meant = local if campaign.document.is_local else _meant(campaign, local, begins)
         yield {
-            "local": f"{local:%Y-%m-%dT%H:%M}",
+            "local": f"{meant:%Y-%m-%dT%H:%M}",
             "at": begins.astimezone(UTC),
-            "clock": clocks.Clock.USUAL if campaign.document.is_local else clocks.kind(local, zone),
+            "clock": clocks.Clock.USUAL if campaign.document.is_local else clocks.kind(meant, zone),
         }
+
+
+def _meant(campaign: Campaign, local: datetime, begins: datetime) -> datetime:
+    """The rule's own time of a run: clocks show another where they jump over it."""
+    schedule = campaign.document.schedule
+    starts, zone = schedules.parsed_local(schedule.starts), timetable.zone_name(campaign)
+    one = schedules.following(schedule.rule, starts, local - timedelta(hours=3))
+    while one is not None and one < local:
+        if schedules.instant(one, zone) == begins:
+            return one
+        one = schedules.following(schedule.rule, starts, one)
+    return local
 
 
 # --- how long ---------------------------------------------------------------------------------

@@ -291,6 +291,11 @@ def test_the_next_runs_of_a_rule(admin: Client, shop: Tenant) -> None:
         ("2036-10-26T02:30", "2036-10-26T00:30:00Z", "repeated"),
     ]
     assert len(found["runs"]) == 5
+    spring = moments(admin, shop, **{**weekly, "starts": "2036-03-29T02:30"}, rule="FREQ=DAILY")["runs"]
+    assert [(run["local"], run["at"], run["clock"]) for run in spring][:2] == [
+        ("2036-03-29T02:30", "2036-03-29T01:30:00Z", "usual"),
+        ("2036-03-30T02:30", "2036-03-30T01:00:00Z", "skipped"),
+    ]
     broken = moments(admin, shop, **weekly, rule="FREQ=OFTEN")
     assert (broken["runs"], [one["pointer"] for one in broken["faults"]]) == ([], ["/schedule/rule"])
 
