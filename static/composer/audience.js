@@ -35,6 +35,8 @@ class Audience {
     const use = (row) => this.use(row);
     this.one('[data-new="rules"]').addEventListener("click", () => newSegment(this.one("#p-new-segment"), this.draft, use));
     this.one('[data-new="list"]').addEventListener("click", () => newList(this.one("#p-new-list"), this.draft, use));
+    // unfold would write the file's name into the first text field it finds nearby.
+    this.one("#p-list-file").addEventListener("change", (event) => event.stopImmediatePropagation(), true);
     this.one("[data-people]").addEventListener("toggle", () => this.showPeople());
     this.draft.addEventListener("change", (event) => this.follow(event.detail?.path ?? ""));
     this.estimate.addEventListener("asking", () => this.one("[data-reach]").setAttribute("aria-busy", "true"));
@@ -244,7 +246,7 @@ const sum = (reach) => {
     reach.reachable ? first : make("p", {}, make("strong", {}, "Nobody would get it. "), `All ${things(reach.matched, "device")} are held back:`),
     bar, terms, why(reach), platforms(reach),
     make("p", { class: "c-help" }, `${about ? "Estimated from a sample, as there are too many to count while you wait." : "Counted exactly."} As of ${utc(reach.counted_at)} UTC; it is counted again when it is sent.`),
-  ];
+  ].filter(Boolean);
 };
 
 const term = (words, count, sign = "", tone = "", held = null, at = 0) => make("li", {},

@@ -13,6 +13,7 @@ export const newSegment = async (sheet, draft, used) => {
   count.textContent = "Add a rule to see how many people fit.";
   place.parentElement.querySelectorAll(":scope > div[hidden]").forEach((offers) => offers.remove());
   place.replaceChildren(make("p", { class: "c-quiet" }, "One moment …"));
+  keep.disabled = true; // until there is something to keep
   sheet.showModal();
   name.focus();
 
@@ -37,6 +38,7 @@ export const newSegment = async (sheet, draft, used) => {
   }, 500);
   const build = (faults) => window.carillonRules.build(place, json, offered.schema, faults, { application, suggestions: offered.suggestions, changed: counted });
   build([]);
+  keep.disabled = false;
 
   keep.onclick = async () => {
     const rules = JSON.parse(json.value || "{}");
@@ -108,7 +110,7 @@ export const newList = (sheet, draft, used) => {
 };
 
 const leftOut = ({ added, error_count: count, errors }) => [
-  make("p", { class: "p-said p-note" }, make("span", {}, `${things(added, "person").replace("persons", "people")} are on the list and chosen. ${things(count, "line")} left out:`)),
+  make("p", { class: "p-said p-note" }, make("span", {}, `${added === 1 ? "1 person is" : `${number(added)} people are`} on the list, which is chosen now. ${things(count, "line")} left out:`)),
   make("div", { class: "p-report", tabindex: "0", role: "region", "aria-label": "Lines left out" }, make("table", { class: "c-table" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Line"), make("th", { scope: "col" }, "Why"))),
     make("tbody", {}, errors.map((one) => make("tr", {}, make("td", { class: "c-num", "data-label": "Line" }, number(one.line)), make("td", {}, one.reason)))))),

@@ -106,6 +106,10 @@ def test_a_list_is_uploaded_in_a_sheet(
     sheet.get_by_role("button", name="Upload and use it").click()
     sheet.get_by_text("there is no such subscriber").wait_for()
     assert plan(page, "audience.segments") == ["friends"]
+    sheet.get_by_role("button", name="Close").click()
+    assert page.get_by_role("combobox").first.input_value() == ""
+    page.locator("[data-reach]").get_by_text("of 2 devices will get it").wait_for()
+    assert "null" not in page.locator("[data-reach]").inner_text()
 
 
 def test_variants_share_and_are_judged(page: Any, anna: User, shop: Tenant, crowd: None) -> None:
