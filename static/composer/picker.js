@@ -31,6 +31,7 @@ export class Picker {
     const options = await this.find(query);
     if (document.activeElement !== this.input || query !== this.input.value.trim()) return;
     this.options = options;
+    this.shownFor = query;
     this.show(query ? 0 : -1);
     this.list.replaceChildren(...(options.length
       ? options.map((option, at) => this.row(option, at))
@@ -65,10 +66,18 @@ export class Picker {
       else this.show(event.key === "ArrowDown" ? this.active + 1 : Math.max(0, this.active - 1));
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (this.active >= 0) this.choose(this.active);
+      this.enter();
     } else if (event.key === "Escape" && !this.list.hidden) {
       event.stopPropagation();
       this.close();
+    }
+  }
+
+  // Who types fast presses Enter before the answer has come.
+  async enter() {
+    if (!this.list.hidden || this.input.value) {
+      if (this.shownFor !== this.input.value.trim()) await this.open();
+      if (this.active >= 0) this.choose(this.active);
     }
   }
 
@@ -82,6 +91,7 @@ export class Picker {
 
   close() {
     this.list.hidden = true;
+    this.shownFor = null;
     this.active = -1;
     this.input.setAttribute("aria-expanded", "false");
     this.input.removeAttribute("aria-activedescendant");
