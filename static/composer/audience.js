@@ -53,7 +53,10 @@ class Audience {
   // --- segments -----------------------------------------------------------------------------------
   async ask(extra) {
     const answer = await this.draft.post(this.draft.urls.segments, extra);
-    for (const row of [...(answer.segments ?? []), ...(answer.named ?? [])]) this.segments.set(row.slug, { ...this.segments.get(row.slug), ...row });
+    for (const row of [...(answer.segments ?? []), ...(answer.named ?? [])]) {
+      // What was counted for one by rules stays known.
+      this.segments.set(row.slug, { ...row, size: row.size ?? this.segments.get(row.slug)?.size ?? null });
+    }
     if ("may_add" in answer) this.one("[data-may-add]").hidden = !answer.may_add;
     return answer;
   }

@@ -11,10 +11,11 @@ export class Picker {
     this.chosen = chosen;
     this.options = [];
     this.active = -1;
+    this.soon = later(() => this.isTyping && this.open(), 150);
     this.input = make("input", {
       type: "text", class: "c-input p-search", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder,
       "aria-label": label, "aria-expanded": "false", "aria-controls": this.id, "aria-autocomplete": "list",
-      onclick: () => this.open(), oninput: later(() => this.open(), 150), onkeydown: (event) => this.key(event),
+      onclick: () => this.open(), oninput: () => { this.isTyping = true; this.soon(); }, onkeydown: (event) => this.key(event),
       onblur: () => setTimeout(() => this.close(), 150),
     });
     this.list = make("ul", { id: this.id, class: "p-options", role: "listbox", "aria-label": label, hidden: true });
@@ -92,6 +93,7 @@ export class Picker {
   close() {
     this.list.hidden = true;
     this.shownFor = null;
+    this.isTyping = false;
     this.active = -1;
     this.input.setAttribute("aria-expanded", "false");
     this.input.removeAttribute("aria-activedescendant");
