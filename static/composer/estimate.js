@@ -19,9 +19,10 @@ class Estimate extends EventTarget {
     this.draft = draft;
     this.asked = "";
     this.fetch = newest(() => draft.post(draft.urls.estimate));
-    this.soon = later(() => this.ask(), 350);
+    this.settled = Promise.resolve(); // what else counts the same people waits for it: the server then remembers
+    this.soon = later(() => this.begin(), 350);
     draft.addEventListener("change", () => this.look());
-    queueMicrotask(() => this.ask());
+    queueMicrotask(() => this.begin());
   }
 
   // What the answer depends on: texts do not change whom it reaches.
@@ -35,6 +36,10 @@ class Estimate extends EventTarget {
     if (this.subject() === this.asked) return;
     this.dispatchEvent(new Event("asking"));
     this.soon();
+  }
+
+  begin() {
+    this.settled = this.ask();
   }
 
   async ask() {

@@ -1,4 +1,5 @@
 // When the campaign goes out. What that means on every clock, and for how long, campaigns/composer_schedule.py says.
+import { estimate } from "./estimate.js";
 import { DAYS, parsed, weekday, written } from "./rule.js";
 import { begins, effect, summary } from "./schedule_words.js";
 import { city, later, make, newest, refused, say } from "./parts.js";
@@ -97,6 +98,7 @@ class Schedule {
   async ask() {
     this.asked = this.subject();
     if (!this.draft.application) return;
+    await estimate(this.draft).settled;
     try {
       const answer = await this.fetch();
       if (!answer) return;
