@@ -2,7 +2,7 @@
 import { estimate } from "./estimate.js";
 import { Picker } from "./picker.js";
 import { newList, newSegment } from "./segment_sheets.js";
-import { icon, iconButton, listed, make, number, percent, refused, say, things, utc } from "./parts.js";
+import { icon, iconButton, later, listed, make, number, percent, put, refused, say, things, utc } from "./parts.js";
 
 export const mount = (root, draft) => {
   new Audience(root, draft).start();
@@ -19,6 +19,7 @@ class Audience {
     this.pickers = {};
     this.isListing = false; // "People in segments" is chosen, though none is yet
     this.estimate = estimate(draft);
+    this.tellReach = later((reach) => this.readOut(reach), 1500);
   }
 
   one(selector) { return this.root.querySelector(selector); }
@@ -203,10 +204,17 @@ class Audience {
     place.setAttribute("aria-busy", "false");
     const reach = this.estimate.answer?.reach;
     const isLost = this.estimate.faults.length && !reach;
-    if (reach) place.replaceChildren(...sum(reach));
-    else place.replaceChildren(make("p", { class: "c-quiet" }, isLost ? "It can be counted when what is said above is mended." : "Counting …"));
+    put(place, reach ? sum(reach) : make("p", { class: "c-quiet" }, isLost ? "It can be counted when what is said above is mended." : "Counting …"));
+    this.tellReach(reach);
     this.draw();
     if (this.one("[data-people]").open) this.showPeople();
+  }
+
+  // For screen readers one sentence, when the numbers have come to rest.
+  readOut(reach) {
+    const words = reach ? `${reach.is_estimate ? "About " : ""}${number(reach.reachable)} of ${things(reach.matched, "device")} will get it.` : "";
+    const said = this.one("[data-spoken]");
+    if (said.textContent !== words) said.textContent = words;
   }
 
   async showPeople() {
@@ -258,7 +266,7 @@ const term = (words, count, sign = "", tone = "", held = null, at = 0) => make("
     make("span", { class: "c-sum-word" }, tone ? make("span", { class: `c-dot ${tone}`, style: `--shade:${Math.min(at, 4)}`, "aria-hidden": "true" }) : null, words),
     make("span", { class: "c-sum-num c-num", title: held?.means }, number(count))));
 
-const why = (reach) => (reach.held_back.length ? make("details", { class: "p-more" }, make("summary", {}, "Why not all"),
+const why = (reach) => (reach.held_back.length ? make("details", { class: "p-more", "data-name": "why" }, make("summary", {}, "Why not all"),
   make("ul", { class: "c-lines" }, reach.held_back.map((one) => make("li", {},
     make("span", { class: "c-grow" }, make("strong", {}, one.title), " ", make("small", { class: "c-quiet" }, `${one.means}${one.todo ? ` ${one.todo}` : ""}`)),
     make("span", { class: "c-num" }, number(one.count)))))) : null);

@@ -47,6 +47,16 @@ export const newest = (ask) => {
   };
 };
 
+// Only what has changed is drawn: open details stay open, and what has the focus keeps it.
+export const put = (place, elements) => {
+  const fresh = make("div", {}, elements);
+  if (place.dataset.drawn === fresh.innerHTML) return;
+  const open = [...place.querySelectorAll("details[open]")].map((each) => each.dataset.name);
+  place.dataset.drawn = fresh.innerHTML;
+  place.replaceChildren(...fresh.childNodes);
+  for (const name of open) place.querySelector(`details[data-name="${name}"]`)?.setAttribute("open", "");
+};
+
 // --- moments ------------------------------------------------------------------------------------
 const DAY = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short", year: "numeric" });
 

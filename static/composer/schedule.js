@@ -2,7 +2,7 @@
 import { estimate } from "./estimate.js";
 import { DAYS, parsed, weekday, written } from "./rule.js";
 import { begins, effect, summary } from "./schedule_words.js";
-import { city, later, make, newest, refused, say } from "./parts.js";
+import { city, later, make, newest, put, refused, say } from "./parts.js";
 
 export const mount = (root, draft) => {
   new Schedule(root, draft).start();
@@ -182,19 +182,12 @@ class Schedule {
       put(this.one("[data-begins]"), begins(plan, this.answer, now));
       put(this.one("[data-effect]"), effect(plan, this.answer));
     }
-    this.draft.summary("schedule", summary(plan, this.answer));
+    const words = summary(plan, this.answer);
+    const said = this.one("[data-spoken]");
+    if (said.textContent !== words) said.textContent = words;
+    this.draft.summary("schedule", words);
   }
 }
-
-// Only what has changed is drawn: open details stay open, and nothing is read out twice.
-const put = (place, elements) => {
-  const fresh = make("div", {}, elements);
-  if (place.dataset.drawn === fresh.innerHTML) return;
-  const open = [...place.querySelectorAll("details[open]")].map((each) => each.dataset.name);
-  place.dataset.drawn = fresh.innerHTML;
-  place.replaceChildren(...fresh.childNodes);
-  for (const name of open) place.querySelector(`details[data-name="${name}"]`)?.setAttribute("open", "");
-};
 
 const tomorrow = () => {
   const day = new Date(Date.now() + 86_400_000);
