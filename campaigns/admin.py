@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -18,6 +19,9 @@ from campaigns import (  # noqa: F401 (tester_admin registers)
     board,
     calendar_page,
     composer,
+    composer_audience,
+    composer_schedule,
+    composer_segments,
     listing,
     live_deeds,
     recipient_pages,
@@ -32,6 +36,15 @@ from campaigns import review as review_pages
 from campaigns.models import Campaign
 from campaigns.transitions import TRANSITIONS
 from tenants.console import ConsoleAdmin
+
+# What the composer's panels ask, about a draft stored or not.
+PANELS = {
+    "estimate": composer_audience.estimate,
+    "people_sample": composer_audience.people_sample,
+    "segments": composer_segments.listing,
+    "upload_list": composer_segments.upload_list,
+    "moments": composer_schedule.moments,
+}
 
 Page = Callable[["CampaignAdmin", HttpRequest, Campaign], HttpResponse]
 
@@ -153,6 +166,14 @@ class CampaignAdmin(ConsoleAdmin):
             path("create/", wrap(require_POST(self.create)), name=self.url_name("create")),
             path("calendar/", wrap(require_safe(self.calendar)), name=self.url_name("calendar")),
             path("archive/", wrap(require_POST(self.shelve)), name=self.url_name("shelve")),
+            *(
+                path(
+                    f"compose/{name.replace('_', '-')}/",
+                    wrap(require_POST(partial(view, self))),
+                    name=self.url_name(name),
+                )
+                for name, view in PANELS.items()
+            ),
             *(
                 path(f"{name}/", wrap(require_safe(self.fragment)), {"name": name}, name=self.url_name(name))
                 for name in board.FRAGMENTS

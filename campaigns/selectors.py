@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from campaigns import audiences
+from campaigns import audiences, timetable
 from campaigns.models import Campaign, Stage
 from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
@@ -207,8 +207,14 @@ def _rate(id: int, since: datetime, settled: int) -> float:
 def reach(campaign: Campaign) -> Reach:
     """Whom it would reach. Remembered for half a minute: the composer asks while it is being filled in."""
     asked = json.dumps(
-        [campaign.application_id, campaign.category_id, campaign.plan["audience"], campaign.plan["schedule"]],
+        [
+            campaign.application_id,
+            campaign.category_id,
+            campaign.plan["audience"],
+            timetable.wishes(campaign, timezone.now()),
+        ],
         sort_keys=True,
+        default=str,
     )
     key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
     found = cache.get(key)
@@ -219,11 +225,12 @@ def reach(campaign: Campaign) -> Reach:
 
 
 def reach_now(campaign: Campaign) -> Reach:
-    """Whom it would reach, counted for this answer. Raises InvalidField."""
+    """Whom it would reach when its schedule says, counted for this answer. Raises InvalidField."""
     return notification_reach.of(
         audiences.of(campaign.document),
         application_id=campaign.application_id,
         category_id=campaign.category_id,
+        **timetable.wishes(campaign, timezone.now()),
     )
 
 
