@@ -21,7 +21,7 @@ from notifications import template_wording as wordings
 from notifications.models import Notification, Recent, TemplateVersion
 from notifications.pipeline import audience, policy, terms
 from notifications.pipeline.terms import Limit, Terms
-from notifications.pipeline.timing import Moment, Rule
+from notifications.pipeline.timing import LATE_REASONS, Moment, Rule
 from notifications.templating import Missing, NotRenderable
 
 Step = dict[str, Any]
@@ -134,10 +134,11 @@ def _address(case: Case) -> Step:
 def _deadline(case: Case) -> Step:
     timed = terms.timing_of(case.notification)
     ends = timed.expires_at(timed.zone(case.zone))
+    late = case.moment.reason if case.moment.reason in LATE_REASONS else ""
     return _step(
         "deadline",
         f"worth sending until {ends:%Y-%m-%d %H:%M} UTC",
-        reason="expired" if case.at >= ends else "",
+        reason="expired" if case.at >= ends else late,
     )
 
 
@@ -224,7 +225,9 @@ def _moment(case: Case) -> Step:
             *([f"only from {window['start']} to {window['end']}"] if window else []),
         ]
     )
-    is_other = moment.reason and not moment.reason.startswith("quiet_hours")
+    is_other = (
+        moment.reason and moment.reason not in LATE_REASONS and not moment.reason.startswith("quiet_hours")
+    )
     until = moment.due_at if moment.due_at and moment.due_at > timezone.now() else None
     return _step("time", sees or "any time", reason=moment.reason if is_other else "", until=until)
 
