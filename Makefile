@@ -17,7 +17,8 @@ DEPLOY_ENV := DATABASE_URL=postgresql://localhost/carillon REDIS_URL=redis://loc
 	FIELD_ENCRYPTION_KEYS=$$($(BIN)/python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())')
 
 # Few examples in `make test`, many in `make chaos`.
-PROPERTIES := tests/notifications/pipeline/test_properties.py tests/devices/test_segments_reference.py \
+PROPERTIES := tests/notifications/pipeline/test_properties.py tests/notifications/pipeline/test_policy.py \
+	tests/devices/test_segments_reference.py \
 	tests/devices/test_segments_check.py tests/devices/test_quiet.py
 
 .DEFAULT_GOAL := help

@@ -51,17 +51,22 @@ PEOPLE = """
 JUDGED = f"""
     WITH {{people}} judged AS MATERIALIZED (
         SELECT d.notification_id, d.subscriber_id, d.device_id, d.asked, {_LANE} AS lane, {{due_at}} AS due_at,
-            {{day}} AS day, coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}, {{untimely}}) AS reason
+            {{day}} AS day, coalesce(d.unreachable, {{suppressed}}) AS reason
         FROM ({{audience}}) AS d {policy.JOIN_CONSENT} {{timetable}}
     )
 """
 
-UNTIMED = {"due_at": "now()", "day": "current_date", "untimely": "NULL::text", "timetable": ""}
+UNTIMED = {
+    "due_at": "now()",
+    "day": "current_date",
+    "suppressed": policy.SUPPRESSED_BECAUSE,
+    "timetable": "",
+}
 
 TIMED = {
     "due_at": "coalesce(t.due_at, now())",
     "day": "coalesce(t.day, current_date)",
-    "untimely": "t.reason",
+    "suppressed": policy.SUPPRESSED_IN_TIME,
     "timetable": f"""{policy.JOIN_PERSON}
         LEFT JOIN jsonb_to_recordset(%(timetable)s::jsonb)
             AS t (zone text, quiet bigint, due_at timestamptz, reason text, day date)
