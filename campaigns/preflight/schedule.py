@@ -165,7 +165,7 @@ def approval(at: Situation) -> Iterator[Check]:
     campaign = at.campaign
     latest = Approval.objects.filter(campaign=campaign).select_related("decided_by").first()
     if campaign.status == Campaign.Status.WAITING:
-        yield Check("approval", "block", "It waits for a second person's approval.")
+        yield Check("approval", "note", "It waits for a second person's approval.")
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
         words = f"Approved by {latest.decided_by or 'somebody'}, {timesince(latest.decided_at, at.now, depth=1)} ago"
         if services.reach_changed(at.reach.reachable, latest.devices):
