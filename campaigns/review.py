@@ -260,7 +260,7 @@ def look_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) 
     plan = campaign.document
     keys = [variant.key for variant in plan.variants]
     key = request.GET.get("variant", "A")
-    variant = plan.variant(key if key in keys else keys[0])  # type: ignore[arg-type]
+    variant = plan.variant(key if key in keys else keys[0])
     locales = ["", *variant.content.locales]
     locale = request.GET.get("locale", "")
     locale = locale if locale in locales else ""
@@ -319,8 +319,10 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
 
 def _launch(request: HttpRequest, campaign: Campaign, form: LaunchForm) -> None:
     """Raises NotAllowed, NotReady, ReachChanged, NotCleared; then nothing is sent."""
-    said, user = form.cleaned_data, staff(request)
-    report = preflight.report(campaign, timezone.now(), reach=reach_now(campaign))
+    said, user, reach = form.cleaned_data, staff(request), reach_now(campaign)
+    if reach.reachable > TYPED_ABOVE >= said["devices"]:  # nor did the page ask to type it
+        raise services.ReachChanged(reach.reachable)
+    report = preflight.report(campaign, timezone.now(), reach=reach)
     services.launch(
         campaign,
         by=f"staff:{user.get_username()}",
