@@ -126,6 +126,7 @@ def _result(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, test:
     age = (timezone.now() - test.created_at).total_seconds()
     is_live = testing.is_worth_watching(test, found, age_seconds=age)
     context: dict[str, Any] = {
+        "campaign": campaign,
         "test": test,
         "found": found,
         "is_live": is_live,

@@ -16,9 +16,10 @@
     byId("test-body").replaceChildren(); // ends the polling
   });
 
-  // A dialog somebody is filling in stays as it is; the server looks again when it is sent.
+  // A dialog somebody is filling in stays as it is, and so does the button it gives the focus back to; the server
+  // looks again when it is sent.
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
-    if (event.detail.target.id === "launch-place" && byId("launch-dialog")?.open) event.detail.shouldSwap = false;
+    if (["deed", "launch-place"].includes(event.detail.target.id) && document.querySelector("dialog[open]")) event.detail.shouldSwap = false;
   });
 
   // The phone that was chosen stays chosen when another look is fetched.

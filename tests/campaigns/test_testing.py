@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from campaigns import models, preflight, selectors, services, testing
 from campaigns.models import Campaign
 from devices.models import Subscriber
-from notifications.models import Delivery, Notification
+from notifications.models import Batch, Delivery, Notification
 from notifications.pipeline import fan_out
 from tests.conftest import Tenant
 
@@ -89,12 +90,14 @@ def test_the_result_is_asked_for_until_nothing_changes(
     assert answer.status_code == 200
     assert "On its way…" in answer.content.decode()
     delivered(test.notification)
-    test.notification.batches.all().delete()
+    Batch.objects.all().delete()
     Delivery.objects.create(
         application_id=campaign.application_id,
         notification_id=test.notification_id,
         device_id=mia.devices.get().pk,
         subscriber_id=mia.pk,
+        at=timezone.now(),
+        attempt=1,
         lane="console.campaign",
         outcome="failed",
         reason="internal_error",
