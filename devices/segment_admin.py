@@ -13,12 +13,13 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from config.problems import InvalidField, Problem
-from devices import importing_files, segment_lists, segments
+from devices import importing_files, segment_lists, segments, suggestions
 from devices.models import Category, Segment, SegmentSize
 from devices.segment_form import SegmentForm, schema
 from devices.segment_lists import Mode
 from tenants import access
 from tenants.console import ConsoleAdmin
+from tenants.models import Application
 from tenants.templatetags.console import count, things
 
 CURVE = 40  # sizes in a history's curve
@@ -87,6 +88,7 @@ class SegmentAdmin(ConsoleAdmin):
         context = {
             **(extra_context or {}),
             "schema": schema(ids),
+            "suggestions": _suggestions(segment, own),
             "categories": access.narrowed(
                 Category.objects.select_related("application").order_by("name"), ids
             ),
@@ -139,6 +141,12 @@ class SegmentAdmin(ConsoleAdmin):
         if filled.error_count:
             messages.warning(request, _left_out(filled))
         return back
+
+
+def _suggestions(segment: Segment | None, applications: QuerySet[Application]) -> dict[str, Any]:
+    """For a new one as long as there is but one application."""
+    ids = [segment.application_id] if segment else list(applications.values_list("pk", flat=True)[:2])
+    return suggestions.of(ids[0]) if len(ids) == 1 else {}
 
 
 def _left_out(filled: segment_lists.Filled) -> str:
