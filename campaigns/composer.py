@@ -10,6 +10,7 @@ from campaigns import checking, services
 from campaigns.models import Campaign
 from config import problems
 from config.json import decoded
+from tenants import access
 from tenants.console import ConsoleAdmin, staff
 from tenants.models import Application
 
@@ -27,7 +28,8 @@ def create(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """POST {application: slug, …as save}: a new draft."""
     try:
         fields: dict[str, Any] = decoded(request.body, dict)
-        application = Application.objects.get(slug=fields.pop("application", ""))
+        own = access.applications(request.user, "campaigns.add_campaign")
+        application = own.get(slug=fields.pop("application", ""))
         campaign = services.create(application, by=staff(request), fields=fields)
     except Application.DoesNotExist:
         return problems.Problem.of_field("/application", "there is no such app").plain_response()

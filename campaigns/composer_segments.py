@@ -66,7 +66,7 @@ def listing(admin: ConsoleAdmin, request: HttpRequest) -> dict[str, Any]:
         "segments": [row(one) for one in matching.order_by("name")[:LISTED]],
         "named": [row(one) for one in found.filter(slug__in=asked.named)],
         "total": found.count(),
-        "may_add": request.user.has_perm("devices.add_segment"),
+        "may_add": request.user.has_perm("devices.add_segment", campaign.application),
     }
 
 
@@ -131,7 +131,7 @@ def _saved(admin: ConsoleAdmin, request: HttpRequest, application: Application, 
 
 
 def _store(admin: ConsoleAdmin, request: HttpRequest, segment: Segment) -> None:
-    if not request.user.has_perm("devices.add_segment"):
+    if not request.user.has_perm("devices.add_segment", segment.application):
         raise PermissionDenied("A new segment needs a colleague who may add segments.")
     for slug in _slugs(segment):
         segment.slug = slug

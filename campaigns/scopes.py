@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.http import HttpRequest
 
+from tenants import access
 from tenants.models import Application
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """applications: those that may be chosen. ids: None for all there are, which only superusers see."""
+    """applications: those that may be chosen. ids: None for all there are."""
 
     applications: list[Application]
     chosen: Application | None
@@ -38,11 +38,19 @@ class Scope:
         """The filter of a query over rows with an application."""
         return {} if self.ids is None else {"application_id__in": self.ids}
 
+    def where(self, user: access.Person, permission: str) -> dict[str, list[int]]:
+        """The same, but only where the person has this permission."""
+        own = access.ids(user, permission)
+        if own is None:
+            return self.narrowed
+        return {"application_id__in": own if self.ids is None else sorted({*own} & {*self.ids})}
+
 
 def of(request: HttpRequest) -> Scope:
-    """An application they may not see is as good as none: then all are meant. One query."""
-    seen = list(admin.site.get_model_admin(Application).get_queryset(request).order_by("name", "id"))
+    """An application they may not see is as good as none: then all are meant."""
+    ids = access.ids(request.user, "campaigns.view_campaign")
+    seen = list(access.narrowed(Application.objects.order_by("name", "id"), ids, "id"))
     chosen = next((one for one in seen if one.slug == request.GET.get("app")), None)
     if chosen:
         return Scope(seen, chosen, [chosen.pk])
-    return Scope(seen, None, None if request.user.is_superuser else [one.pk for one in seen])
+    return Scope(seen, None, ids)

@@ -59,6 +59,7 @@ NAVIGATION: list[dict[str, Any]] = [
                 "permission": _may_view("tenants", "credential"),
             },
             _item("API keys", "key", "tenants", "apikey"),
+            _item("Roles", "group_add", "tenants", "membership"),
             _item("Staff", "badge", "auth", "user"),
             {"title": "Reasons", "icon": "menu_book", "link": reverse_lazy("reasons")},
         ],
