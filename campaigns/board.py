@@ -69,9 +69,10 @@ def needs(request: HttpRequest, scope: Scope) -> dict[str, Any]:
 
 
 def _credentials(request: HttpRequest, scope: Scope) -> list[Need]:
-    states = credential_states.of(
-        Credential.objects.filter(is_active=True, **scope.where(request.user, "tenants.view_credential"))
-    )
+    if not request.user.has_perm("tenants.view_credential"):
+        return []
+    own = scope.within(request.user, "tenants.view_credential")
+    states = credential_states.of(Credential.objects.filter(is_active=True, **own))
     # What the banner above says of an incident is not said twice.
     told = {line.incident.pk for line in incident_admin.banner(request).get("lines", ())}
     return [
@@ -102,10 +103,12 @@ STOPPED = {
 
 
 def _stopped(request: HttpRequest, scope: Scope) -> list[Need]:
+    if not request.user.has_perm(transitions.STOP):
+        return []
     found = selectors.recent().filter(
         status=Status.PAUSED,
         latest_run__paused_for__in=list(STOPPED),
-        **scope.where(request.user, transitions.STOP),
+        **scope.within(request.user, transitions.STOP),
     )
     return [
         Need(
@@ -124,15 +127,16 @@ def _stopped(request: HttpRequest, scope: Scope) -> list[Need]:
 def _approvals(request: HttpRequest, scope: Scope) -> list[Need]:
     """Those this person may decide about: nobody approves what they wrote or asked for."""
     user = request.user
+    if not user.has_perm("campaigns.approve_campaign"):
+        return []
     own = (
         Q(created_by=user)
         | Q(updated_by=user)
         | Q(versions__created_by=user)
         | Q(approvals__is_granted=None, approvals__requested_by=user)
     )
-    waiting = selectors.recent().filter(
-        status=Status.WAITING, archived_at=None, **scope.where(user, transitions.APPROVE)
-    )
+    decides = scope.within(user, "campaigns.approve_campaign")
+    waiting = selectors.recent().filter(status=Status.WAITING, archived_at=None, **decides)
     found = waiting.exclude(pk__in=Campaign.objects.filter(own, status=Status.WAITING).values("pk"))
     return [
         Need(

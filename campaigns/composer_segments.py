@@ -82,10 +82,7 @@ def row(segment: Segment) -> dict[str, Any]:
 
 
 def _schema(application_id: int) -> dict[str, Any]:
-    schema = segment_form.schema()
-    for kind in ("categories", "segments"):
-        schema[kind] = [one for one in schema[kind] if one["application_id"] == application_id]
-    return schema
+    return segment_form.schema([application_id])
 
 
 def _sizes(application_id: int, slugs: list[str]) -> dict[str, int | None]:

@@ -21,6 +21,7 @@ from devices import clocks
 from notifications import reasons
 from notifications.models import Delivery, Tally
 from notifications.selectors import FAILURES
+from tenants import access
 from tenants.console import ConsoleAdmin
 
 Status = Campaign.Status
@@ -281,7 +282,8 @@ def shelve(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     to_archive = request.POST.get("to") != "list"
     seen = dict(_seen(request.POST.getlist("row")))
     done, kept = [], []
-    for campaign in admin.get_queryset(request).filter(pk__in=seen):
+    own = access.ids(request.user, "campaigns.change_campaign")
+    for campaign in access.narrowed(admin.get_queryset(request), own).filter(pk__in=seen):
         try:
             if not admin.may(request, transitions.EDIT, campaign):
                 raise services.NotAllowed("You may look at it.")

@@ -19,6 +19,7 @@ from devices.segment_form import SegmentForm, schema
 from devices.segment_lists import Mode
 from tenants import access
 from tenants.console import ConsoleAdmin
+from tenants.models import Application
 from tenants.templatetags.console import count, things
 
 CURVE = 40  # sizes in a history's curve
@@ -142,9 +143,9 @@ class SegmentAdmin(ConsoleAdmin):
         return back
 
 
-def _suggestions(segment: Segment | None, own: QuerySet[Application]) -> dict[str, Any]:
+def _suggestions(segment: Segment | None, applications: QuerySet[Application]) -> dict[str, Any]:
     """For a new one as long as there is but one application."""
-    ids = [segment.application_id] if segment else list(own.values_list("pk", flat=True)[:2])
+    ids = [segment.application_id] if segment else list(applications.values_list("pk", flat=True)[:2])
     return suggestions.of(ids[0]) if len(ids) == 1 else {}
 
 

@@ -44,7 +44,7 @@ _LOOK = {
 
 # Launching is held to `Application.approval_above` by services.launch, whoever asks.
 _WRITE = (
-    _may("campaigns.campaign", "add", "change", "delete", "launch", "stop")
+    _may("campaigns.campaign", "add", "change", "delete", "launch", "stop", "export")
     | _may("campaigns.tester", "add", "change", "delete")
     | _may("devices.segment", "add", "change", "delete")
     | _may("notifications.template", "add", "change", "delete")
