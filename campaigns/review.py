@@ -349,7 +349,7 @@ def _said(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, count: 
     if run and campaign.plan["schedule"]["kind"] == "now" and run.due_at > timezone.now():
         messages.success(
             request,
-            f"Launched. Nothing leaves before {run.due_at:%H:%M:%S} UTC: until then “Take back to edit” undoes it.",
+            f"Launched. Nothing leaves before {run.due_at:%H:%M:%S} UTC: until then “Undo send” takes it back.",
         )
     else:
         messages.success(request, "Launched." if campaign.status == Status.SENDING else "Scheduled.")

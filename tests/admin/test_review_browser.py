@@ -71,7 +71,7 @@ def test_from_the_review_to_the_undo(page: Any, campaign: Campaign) -> None:
     dialog.get_by_role("button", name="Send to 2 devices").click()
     page.wait_for_url("**/live/")
     assert set(Run.objects.get().overridden.values()) == {"The sale begins today."}
-    page.get_by_role("button", name="Take back to edit").click()
+    page.get_by_role("button", name="Undo send").click()
     page.wait_for_url("**/change/")
     assert Campaign.objects.get().status == "draft"
 
