@@ -26,6 +26,12 @@ def deeds(
     shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, opt_in: Any, anna: User
 ) -> dict[str, Callable[[], bool]]:
     """Each deed's URL → whether it has been done."""
+    # One that is refused, and one that works: without any nothing is launched.
+    credential, _ = (
+        tenants.store_credential(shop.application, provider="console", public={}, secret="") for _ in range(2)
+    )
+    credential.blocked_at = timezone.now()
+    credential.save()
     draft, running, other = make_campaign(), make_campaign(), make_campaign()
     device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
     opt_in(shop, "ada")
@@ -41,11 +47,6 @@ def deeds(
     for campaign in (asked, approved, refused_one):
         services.ask(campaign, by=bert, devices=1)
     key, _ = tenants.create_key(shop.application, kind="server")
-    credential, _ = (
-        tenants.store_credential(shop.application, provider="console", public={}, secret="") for _ in range(2)
-    )
-    credential.blocked_at = timezone.now()
-    credential.save()
 
     refused, gone, kept = (
         Incident.objects.create(application=shop.application, provider=provider, cause=cause)
