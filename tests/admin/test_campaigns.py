@@ -60,6 +60,26 @@ def test_a_launched_campaign_is_not_deleted(admin: Client, make_campaign: Make) 
     assert admin.post(url(campaign, "delete"), {"post": "yes"}).status_code == 403
 
 
+def test_the_live_page_polls_until_the_last_outcome(admin: Client, make_campaign: Make) -> None:
+    campaign = services.launch(make_campaign(), by="staff:anna")
+    notification = notification_of(campaign)
+    Notification.objects.update(recipient_count=4, status="sending", finished_at=None)
+    row = {"notification_id": notification.id, "slot": 0, "outcome": "accepted", "reason": ""}
+    Tally.objects.create(**row, count=1)
+
+    answer = admin.get(url(campaign, "live-status"))
+    assert answer.status_code == 200
+    assert 'hx-trigger="every ' in answer.content.decode()
+    assert 'aria-valuenow="25"' in answer.content.decode()
+    assert 'style="width:25.00%"' in answer.content.decode()
+
+    Tally.objects.update(count=4)
+    answer = admin.get(url(campaign, "live-status"))
+    assert answer.status_code == 286
+    assert "hx-trigger" not in answer.content.decode()
+    assert 'aria-valuenow="100"' in answer.content.decode()
+
+
 def test_widths_have_a_point_in_every_language(admin: Client, make_campaign: Make, settings: Any) -> None:
     settings.LANGUAGE_CODE = "de"
     campaign = services.launch(make_campaign(), by="staff:anna")
