@@ -45,6 +45,12 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("Devices", "smartphone", "devices", "device"),
             _item("Segments", "filter_alt", "devices", "segment"),
             _item("Categories", "category", "devices", "category"),
+            {
+                "title": "Explain",
+                "icon": "quiz",
+                "link": reverse_lazy("explain"),
+                "permission": _may_view("devices", "subscriber"),
+            },
         ],
     },
     {
