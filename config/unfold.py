@@ -46,6 +46,12 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("Segments", "filter_alt", "devices", "segment"),
             _item("Categories", "category", "devices", "category"),
             _item("Testers", "phonelink_ring", "campaigns", "tester"),
+            {
+                "title": "Explain",
+                "icon": "quiz",
+                "link": reverse_lazy("explain"),
+                "permission": _may_view("devices", "subscriber"),
+            },
         ],
     },
     {
