@@ -189,6 +189,7 @@ class CampaignAdmin(ConsoleAdmin):
                 path(f"{name}/", wrap(require_safe(self.fragment)), {"name": name}, name=self.url_name(name))
                 for name in ("sending", "audience", "week")
             ),
+            *composer.routes(self),
             *super().get_urls(),
         ]
 
