@@ -37,6 +37,8 @@ class Composer {
 
   async mountPanel(name) {
     const root = this.one(`[data-panel="${name}"]`);
+    root.hidden = !root.querySelector(":scope > :not(h3)"); // it has no markup: it is not there
+    if (root.hidden) return;
     try {
       const { mount } = await import(`./${name}.js`);
       mount(root, this.draft);
