@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList as BaseChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.defaultfilters import date
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
-from unfold.decorators import display
-from unfold.views import ChangeList
 
 from campaigns import (  # noqa: F401 (tester_admin registers)
     approvals,
     board,
+    calendar_page,
     composer,
+    composer_audience,
+    composer_schedule,
+    composer_segments,
+    listing,
+    live_deeds,
+    recipient_pages,
+    scopes,
     selectors,
     test_drawer,
     tester_admin,
-    words,
+    versions,
 )
 from campaigns import live as live_pages
 from campaigns import review as review_pages
 from campaigns.models import Campaign
 from campaigns.transitions import TRANSITIONS
 from tenants.console import ConsoleAdmin
-from tenants.models import Application
-from tenants.templatetags.console import count
+
+# What the composer's panels ask, about a draft stored or not.
+PANELS = {
+    "estimate": composer_audience.estimate,
+    "people_sample": composer_audience.people_sample,
+    "segments": composer_segments.listing,
+    "upload_list": composer_segments.upload_list,
+    "moments": composer_schedule.moments,
+}
 
 Page = Callable[["CampaignAdmin", HttpRequest, Campaign], HttpResponse]
 
@@ -47,29 +58,19 @@ def page(view: Page) -> Any:
     return method
 
 
-class CampaignList(ChangeList):
-    """Rows know their progress: two queries for the page, however many rows it has."""
-
-    result_list: Any
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows: list[Any] = list(self.result_list)
-        for campaign, (_, progress) in zip(rows, selectors.with_progress(rows), strict=True):
-            campaign.progress = progress
-        self.result_list = rows
-
-
 @admin.register(Campaign)
 class CampaignAdmin(ConsoleAdmin):
     pages: ClassVar = {
         **dict.fromkeys(("review", "preflight", "look", "test", "test_status"), "view"),
-        "live": "view",
-        "live_status": "view",
+        **dict.fromkeys(("live", "live_status", "live_details"), "view"),
+        "recipients": live_pages.MAY_LIST,
     }
     deeds: ClassVar = {
         "save": "change",
         "duplicate": "add",
+        "restore": "campaigns.change_campaign",  # whatever its state: the service says why not
+        "resend": "add",
+        "export": live_pages.MAY_EXPORT,
         "send_test": "view",  # and one of test_drawer.MAY_TEST
         **{
             deed: TRANSITIONS[deed].permission
@@ -83,6 +84,7 @@ class CampaignAdmin(ConsoleAdmin):
                 "pause",
                 "resume",
                 "cancel",
+                "decide",
             )
         },
     }
@@ -101,60 +103,37 @@ class CampaignAdmin(ConsoleAdmin):
     send_test = page(test_drawer.send)
     live = page(live_pages.page)
     live_status = page(live_pages.status)
-    pause = page(live_pages.pause)
-    resume = page(live_pages.resume)
-    cancel = page(live_pages.cancel)
-    unschedule = page(live_pages.unschedule)
-    duplicate = page(live_pages.duplicate)
+    live_details = page(live_pages.details)
+    recipients = page(recipient_pages.page)
+    export = page(recipient_pages.export)
+    pause = page(live_deeds.pause)
+    resume = page(live_deeds.resume)
+    cancel = page(live_deeds.cancel)
+    decide = page(live_deeds.decide)
+    unschedule = page(live_deeds.unschedule)
+    duplicate = page(live_deeds.duplicate)
+    resend = page(live_deeds.again)
 
-    change_list_template = "campaigns/list.html"
-    list_display = ("campaign", "status_chip", "audience_words", "result", "when")
-    list_display_links = ("campaign",)
-    list_filter = ("status", "application")
-    list_filter_submit = False
-    search_fields = ("name",)
-    search_help_text = "Search by name"
-    ordering = ("-id",)
-    list_per_page = 25
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BaseChangeList]:
-        return CampaignList
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
-        return super().get_queryset(request).select_related("application", "category", "latest_run")
+    restore = page(versions.restore)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"has_any": Campaign.objects.exists(), "has_application": Application.objects.exists()}
-        return super().changelist_view(request, {**(extra_context or {}), **context})
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return listing.page(self, request)
 
-    @display(description="Campaign", header=True, ordering="name")
-    def campaign(self, obj: Campaign) -> list[str]:
-        return [str(obj), words.title(obj)]
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
+        found = super().get_queryset(request)
+        return found.select_related("application", "category", "latest_run", "updated_by")
 
-    @display(description="State")
-    def status_chip(self, obj: Any) -> str:
-        return chip(obj.progress.state if obj.progress else selectors.state(obj))
-
-    @display(description="Audience")
-    def audience_words(self, obj: Campaign) -> str:
-        return words.audience(obj)
-
-    @display(description="Result")
-    def result(self, obj: Any) -> str:
-        if not obj.progress:
-            return "—"
-        progress = obj.progress
-        if progress.is_open:
-            return f"{progress.sum.percent}% of {count(progress.sum.recipients)}"
-        return f"{count(progress.sum.of('accepted').count)} of {count(progress.sum.recipients)} accepted"
-
-    @display(description="When", ordering="launched_at")
-    def when(self, obj: Campaign) -> Any:
-        if obj.launched_at:
-            return date(obj.launched_at, "j M Y, H:i")
-        return format_html('<span class="c-quiet">edited {}</span>', date(obj.updated_at, "j M Y, H:i"))
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        campaign = self.found(request, object_id)
+        if not self.has_view_or_change_permission(request, campaign):
+            raise PermissionDenied
+        return versions.page(self, request, campaign)
 
     # --- composer -------------------------------------------------------------------------
 
@@ -185,9 +164,19 @@ class CampaignAdmin(ConsoleAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("create/", wrap(require_POST(self.create)), name=self.url_name("create")),
+            path("calendar/", wrap(require_safe(self.calendar)), name=self.url_name("calendar")),
+            path("archive/", wrap(require_POST(self.shelve)), name=self.url_name("shelve")),
+            *(
+                path(
+                    f"compose/{name.replace('_', '-')}/",
+                    wrap(require_POST(partial(view, self))),
+                    name=self.url_name(name),
+                )
+                for name, view in PANELS.items()
+            ),
             *(
                 path(f"{name}/", wrap(require_safe(self.fragment)), {"name": name}, name=self.url_name(name))
-                for name in ("sending", "audience", "week")
+                for name in board.FRAGMENTS
             ),
             *composer.routes(self),
             *super().get_urls(),
@@ -198,18 +187,20 @@ class CampaignAdmin(ConsoleAdmin):
             raise PermissionDenied
         return composer.create(self, request)
 
+    def calendar(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return calendar_page.page(self, request)
+
+    def shelve(self, request: HttpRequest) -> HttpResponse:
+        if not request.user.has_perm("campaigns.change_campaign"):
+            raise PermissionDenied
+        return listing.shelve(self, request)
+
     def fragment(self, request: HttpRequest, name: str) -> HttpResponse:
         """A part of the dashboard, fetched after its first paint."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {"sending": board.sending()} if name == "sending" else getattr(board, name)()
-        return TemplateResponse(request, f"campaigns/_{name}.html", context)
-
-
-def chip(state: selectors.State) -> str:
-    return format_html(
-        '<span class="c-chip c-{}"><span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span>',
-        state.tone,
-        state.icon,
-        state.word,
-    )
+        scope = scopes.of(request)
+        context = {"scope": scope, **board.FRAGMENTS[name](request, scope)}
+        return TemplateResponse(request, f"campaigns/board/_{name}.html", context)

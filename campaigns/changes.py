@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,13 +25,26 @@ def since_last_look(campaign: Campaign) -> Changes:
     base, since = _base(campaign)
     if base is None:
         return Changes("", 0, [])
-    before, after = _said(_as(campaign, base)), _said(campaign)
-    found = [
+    before, after = _all_said([_as(campaign, base), campaign])
+    return Changes(since, base.number, _changes(before, after))
+
+
+def of_each(campaign: Campaign, versions: Sequence[Version]) -> list[list[Change]]:
+    """What each of these says differently from the one after it in the list; the last: from nothing."""
+    said = _all_said([_as(campaign, version) for version in versions])
+    return [_changes(before, after) for after, before in zip(said, [*said[1:], {}], strict=True)]
+
+
+def between(campaign: Campaign, old: Version, new: Version) -> list[Change]:
+    return of_each(campaign, [new, old])[0]
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+    return [
         Change(label, list(pieces(before.get(label, ""), after.get(label, ""))))
         for label in dict.fromkeys([*after, *before])
         if before.get(label, "") != after.get(label, "")
     ]
-    return Changes(since, base.number, found)
 
 
 def _base(campaign: Campaign) -> tuple[Version | None, str]:
@@ -51,7 +64,11 @@ def _as(campaign: Campaign, version: Version) -> Campaign:
     )
 
 
-def _said(campaign: Campaign) -> dict[str, str]:
+def _all_said(campaigns: Sequence[Campaign]) -> list[dict[str, str]]:
+    return [_said(*one) for one in zip(campaigns, words.audiences(campaigns), strict=True)]
+
+
+def _said(campaign: Campaign, audience: str) -> dict[str, str]:
     plan = campaign.document
     return {
         "Name": campaign.name,
@@ -59,7 +76,7 @@ def _said(campaign: Campaign) -> dict[str, str]:
         **{label: text for variant in plan.variants for label, text in _variant(plan, variant)},
         **{f"In place of {name}": str(value) for name, value in plan.defaults.items()},
         "If something is missing": "skip the person" if plan.missing == "skip" else "leave the place empty",
-        "Audience": words.audience(campaign),
+        "Audience": audience,
         "When": words.when(campaign),
         "Repeats": plan.schedule.rule,
         "Send window": f"{plan.schedule.window.start}–{plan.schedule.window.end}"

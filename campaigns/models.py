@@ -69,6 +69,7 @@ class Campaign(models.Model):
             ("launch_campaign", "Can launch campaigns"),
             ("stop_campaign", "Can pause, resume and cancel campaigns"),
             ("approve_campaign", "Can approve campaigns of others"),
+            ("export_campaign", "Can export the recipients of campaigns"),
         )
 
     def __str__(self) -> str:
@@ -145,6 +146,7 @@ class Run(models.Model):
     decided_by = models.CharField(max_length=150, blank=True)  # a username, or "rule"
     decided_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    goal_counted_at = models.DateTimeField(null=True)  # goals.py
 
     class Meta:
         ordering = ("-number",)
@@ -178,6 +180,9 @@ class Stage(models.Model):
         Notification, on_delete=models.PROTECT, null=True, related_name="stage"
     )
     is_held = models.BooleanField(default=False)  # until the stage before it has gone well
+    # People it was sent to, or who were held out, and of them those who reached the goal; NULL: not counted.
+    goal_people = models.PositiveBigIntegerField(null=True)
+    goal_count = models.PositiveBigIntegerField(null=True)
 
     class Meta:
         ordering = ("position",)

@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from campaigns import audiences
+from campaigns import audiences, timetable
 from campaigns.models import Campaign, Stage
 from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
@@ -87,7 +87,7 @@ def recent(application_ids: Iterable[int] | None = None) -> QuerySet[Campaign]:
 
 
 def with_progress(campaigns: Sequence[Campaign]) -> list[tuple[Campaign, Progress | None]]:
-    """Each campaign with the progress of its latest run, None without one. Two queries for all of them."""
+    """Each campaign with the progress of its latest run, None without one. Three queries for all of them."""
     stages = notified([campaign.latest_run_id for campaign in campaigns if campaign.latest_run_id])
     launched = [notification for own in stages.values() for notification in own]
     counts = notifications.counts(launched) if launched else {}
@@ -114,7 +114,15 @@ def progress(campaign: Campaign) -> Progress:
     run = campaign.latest_run
     assert run
     launched = notified([run.id])[run.id]
-    counts = notifications.counts(launched) if launched else {}
+    return measured(campaign, launched, notifications.counts(launched) if launched else {})
+
+
+def measured(
+    campaign: Campaign, launched: Sequence[Notification], counts: Mapping[UUID, dict[str, Any]]
+) -> Progress:
+    """The same, of counts that are at hand."""
+    run = campaign.latest_run
+    assert run
     settled = sum(row["recipients"] - row["pending"] for row in counts.values())
     rate = _rate(run.id, max(run.created_at, min(run.due_at, timezone.now())), settled)
     return _progress(campaign, launched, counts, rate=rate)
@@ -199,8 +207,14 @@ def _rate(id: int, since: datetime, settled: int) -> float:
 def reach(campaign: Campaign) -> Reach:
     """Whom it would reach. Remembered for half a minute: the composer asks while it is being filled in."""
     asked = json.dumps(
-        [campaign.application_id, campaign.category_id, campaign.plan["audience"], campaign.plan["schedule"]],
+        [
+            campaign.application_id,
+            campaign.category_id,
+            campaign.plan["audience"],
+            timetable.wishes(campaign, timezone.now()),
+        ],
         sort_keys=True,
+        default=str,
     )
     key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
     found = cache.get(key)
@@ -211,11 +225,12 @@ def reach(campaign: Campaign) -> Reach:
 
 
 def reach_now(campaign: Campaign) -> Reach:
-    """Whom it would reach, counted for this answer. Raises InvalidField."""
+    """Whom it would reach when its schedule says, counted for this answer. Raises InvalidField."""
     return notification_reach.of(
         audiences.of(campaign.document),
         application_id=campaign.application_id,
         category_id=campaign.category_id,
+        **timetable.wishes(campaign, timezone.now()),
     )
 
 

@@ -156,22 +156,26 @@ def keep_version(campaign: Campaign, why: str) -> None:
 
 
 def restore(campaign: Campaign, version: Version, *, seen: int, by: User) -> Campaign:
-    """What it said then becomes its newest version. Raises Stale, NotAllowed."""
+    """What it said then becomes its newest version. Raises Stale, NotAllowed, InvalidField, Problem."""
     fields = {"name": version.name, "category": version.category.slug, **version.plan}
-    return save(campaign, fields, version=seen, by=by)
+    with transaction.atomic():
+        keep_version(campaign, "restore")  # edits of one person within minutes would replace it
+        return save(campaign, fields, version=seen, by=by)
 
 
 def duplicate(campaign: Campaign, *, by: User) -> Campaign:
     """A new draft that says the same to the same audience."""
-    fields = {"name": f"{campaign.name[:110]} (copy)", "category": campaign.category.slug, **campaign.plan}
+    fields = {"name": f"Copy of {campaign}"[:120], "category": campaign.category.slug, **campaign.plan}
     return create(campaign.application, by=by, fields=fields)
 
 
 def archive(campaign: Campaign) -> None:
     """Out of the list's way; what it has sent stays. Raises NotAllowed while something is under way."""
-    if campaign.status in Campaign.LIVE:
-        raise NotAllowed("It is under way. Cancel it first.")
-    Campaign.objects.filter(id=campaign.id).update(archived_at=timezone.now())
+    # An approval that is open would be waited for by nobody.
+    kept_open = (*Campaign.LIVE, Status.WAITING)
+    free = Campaign.objects.filter(id=campaign.id, version=campaign.version).exclude(status__in=kept_open)
+    if not free.update(archived_at=timezone.now()):
+        raise NotAllowed("It is under way. Cancel it first, or take it back to edit.")
 
 
 def unarchive(campaign: Campaign) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from campaigns import guard, mails, periodic
+from campaigns import goals, guard, mails, periodic
 
 
 @shared_task(name="campaigns.tick")
@@ -12,6 +12,12 @@ def tick() -> None:
     """Every second."""
     periodic.run_due()
     guard.watch()
+
+
+@shared_task(name="campaigns.count_goals")
+def count_goals() -> None:
+    """Every minute."""
+    goals.count_due()
 
 
 @shared_task(name="campaigns.tell_approval")

@@ -56,7 +56,10 @@ def next_run(campaign: Campaign, after: datetime | None, now: datetime) -> datet
     """When a recurring campaign's next run begins; what was missed is not made up for. None: that was the last."""
     schedule = campaign.document.schedule
     starts = schedules.parsed_local(schedule.starts)
-    coming = schedules.following(schedule.rule, starts, None if after is None else local(campaign, after))
+    # Wherever clocks show it, what was two days ago is over: years of an hourly rule are passed by in one go.
+    over = local(campaign, now) - timedelta(days=2)
+    last = over if after is None else max(over, local(campaign, after))
+    coming = schedules.following(schedule.rule, starts, last)
     while coming is not None and (moment := _begins(campaign, coming)) <= now:
         coming = schedules.following(schedule.rule, starts, coming)
     return None if coming is None else moment
@@ -81,3 +84,23 @@ def window(campaign: Campaign) -> dict[str, Any] | None:
     if not (window := campaign.document.schedule.window):
         return None
     return {"days": quiet.EVERY_DAY, "start": window.start, "end": window.end}
+
+
+def wishes(campaign: Campaign, now: datetime) -> dict[str, Any]:
+    """What notifications.reach takes of time, as a launch now would say it; of an unfinished schedule what it has."""
+    plan = campaign.document
+    hours = plan.schedule.lifetime_hours
+    found: dict[str, Any] = {
+        "send_window": window(campaign),
+        "ttl_seconds": hours * 3600 if hours else None,
+    }
+    if plan.schedule.kind == "now":
+        return found
+    try:
+        due = campaign.next_run_at or due_at(campaign, now)
+    except ValueError:
+        return found
+    found["send_at"] = due if due > now else None
+    if plan.is_local:
+        found["local_time"] = local(campaign, due).isoformat("T", "minutes")
+    return found

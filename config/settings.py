@@ -172,6 +172,7 @@ def _tick(task: str, seconds: float) -> dict[str, object]:
 CELERY_BEAT_SCHEDULE = {
     "tick": _tick("notifications.tick", 1.0),
     "campaigns": _tick("campaigns.tick", 1.0),
+    "goals": _tick("campaigns.count_goals", 60.0),
     "sweep": _tick("notifications.sweep", 5.0),
     "segments": _tick("devices.refresh_segments", 60.0),
     "verify": _tick("notifications.verify", 20.0),

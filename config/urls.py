@@ -24,7 +24,7 @@ from notifications import api_events as events
 from notifications import api_reasons as reasons
 from notifications import api_segments as reach
 from notifications import api_templates as templates
-from notifications import health_page, reason_page, segment_reach
+from notifications import explain_admin, health_page, reason_page, segment_reach
 
 
 class ExternalId(StringConverter):
@@ -112,6 +112,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         admin.site.admin_view(require_POST(health_page.check_all)),
         name="credential_check_all",
     ),
+    path("admin/explain/", admin.site.admin_view(require_safe(explain_admin.page)), name="explain"),
     path("admin/reasons/", admin.site.admin_view(require_safe(reason_page.reasons)), name="reasons"),
     path("admin/", admin.site.urls),
 ]

@@ -22,6 +22,7 @@ from devices import (  # noqa: F401 (those called …_admin register)
     category_admin,
     consent,
     links,
+    lookup,
     quiet,
     segment_admin,
     selectors,
@@ -32,11 +33,10 @@ from devices.selectors import Choice
 from tenants.console import ConsoleAdmin
 from tenants.templatetags.console import pretty_json
 
-TAIL = 6  # characters of a token staff may see: enough to tell two apart, useless to send with
-
 
 def token_tail(device: Device) -> str:
-    return f"…{device.token[-TAIL:]}"
+    """Enough to tell two apart, useless to send with."""
+    return f"…{device.token[-lookup.TAIL :]}"
 
 
 def state_chip(device: Device) -> str:

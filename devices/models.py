@@ -8,7 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Func, Q
-from django.db.models.functions import MD5, Cast, Now
+from django.db.models.functions import MD5, Cast, Lower, Now, Right
 
 from tenants.models import Application
 
@@ -68,7 +68,9 @@ class Subscriber(models.Model):
         indexes = [
             models.Index(
                 fields=("application", "id"), name="unsubscribed", condition=Q(unsubscribed_at__isnull=False)
-            )
+            ),
+            # How staff find somebody (lookup.py).
+            models.Index("application", Lower("email"), name="subscribers_by_email", condition=~Q(email="")),
         ]
 
     def __str__(self) -> str:
@@ -152,6 +154,13 @@ class Device(models.Model):
                 Cast(MD5("token"), models.UUIDField()),
                 name="retired_devices_by_token",
                 condition=Q(retired_at__isnull=False),
+            ),
+            # How staff find the one of which they see these (lookup.py).
+            models.Index(
+                "application",
+                Right("token", 6),
+                name="devices_by_token_tail",
+                condition=Q(retired_at__isnull=True),
             ),
         ]
 

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from config.problems import InvalidField, Problem
-from devices import importing_files, segment_lists, segments
+from devices import importing_files, segment_lists, segments, suggestions
 from devices.models import Category, Segment, SegmentSize
 from devices.segment_form import SegmentForm, schema
 from devices.segment_lists import Mode
@@ -85,6 +85,7 @@ class SegmentAdmin(ConsoleAdmin):
         context = {
             **(extra_context or {}),
             "schema": schema(),
+            "suggestions": _suggestions(segment),
             "categories": Category.objects.select_related("application").order_by("name"),
             "segment": segment,
             "curve": self.history_curve(segment) if segment and segment.size is not None else "",
@@ -135,6 +136,12 @@ class SegmentAdmin(ConsoleAdmin):
         if filled.error_count:
             messages.warning(request, _left_out(filled))
         return back
+
+
+def _suggestions(segment: Segment | None) -> dict[str, Any]:
+    """For a new one as long as there is but one application."""
+    ids = [segment.application_id] if segment else list(Application.objects.values_list("pk", flat=True)[:2])
+    return suggestions.of(ids[0]) if len(ids) == 1 else {}
 
 
 def _left_out(filled: segment_lists.Filled) -> str:

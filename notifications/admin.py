@@ -21,9 +21,10 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from devices.models import Subscriber
-from notifications import (  # noqa: F401 (the first three and the last register)
+from notifications import (  # noqa: F401 (credentials, dead_letters, incident_admin and template_admin register)
     credentials,
     dead_letters,
+    explain_admin,
     incident_admin,
     reasons,
     selectors,
@@ -234,7 +235,17 @@ class DeliveryList(ChangeList):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("moment", "outcome_chip", "why", "person", "device", "lane", "attempt", "detail")
+    list_display = (
+        "moment",
+        "outcome_chip",
+        "why",
+        "person",
+        "device",
+        "lane",
+        "attempt",
+        "detail",
+        "explain",
+    )
     list_display_links = None
     list_filter = (ResultFilter,)
     list_before_template = "notifications/ledger_before.html"
@@ -291,6 +302,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
             return "—"
         url = reverse("admin:devices_device_change", args=[obj.device_id])
         return format_html('<a class="c-link" href="{}">#{}</a>', url, obj.device_id)
+
+    @display(description="Why")
+    def explain(self, obj: Any) -> str:
+        if not obj.subscriber_id:
+            return "—"
+        url = explain_admin.url(obj.subscriber_id, obj.notification_id)
+        return format_html('<a class="c-link" href="{}">Explain</a>', url)
 
 
 def _notification(id: str | None) -> Notification | None:

@@ -92,5 +92,5 @@ class RollupDay(models.Model):
 class RollupProgress(models.Model):
     """How far a table has been rolled up; its row moves on in the transaction that writes the counts."""
 
-    source = models.CharField(primary_key=True, max_length=16)
+    source = models.CharField(primary_key=True, max_length=32)
     until = models.DateTimeField()

@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="RollupProgress",
             fields=[
-                ("source", models.CharField(max_length=16, primary_key=True, serialize=False)),
+                ("source", models.CharField(max_length=32, primary_key=True, serialize=False)),
                 ("until", models.DateTimeField()),
             ],
         ),

@@ -86,7 +86,23 @@ def _resolve_shard(row: Shard) -> Resolved:
         is_mass=True,
         first_turn=row.number * settings.SHARD_SIZE // settings.BATCH_SIZE,
         slot=row.number % 8,
+        people=_people(row),
     )
+
+
+# + 0: the planner would look for the lowest in the index by subscriber, from the lowest of all.
+PEOPLE = """
+    SELECT min(subscriber_id + 0), max(subscriber_id + 0) FROM devices_device
+    WHERE application_id = %s AND retired_at IS NULL AND id >= %s AND id < %s
+"""
+
+
+def _people(row: Shard) -> tuple[int, int]:
+    """The lowest and the highest subscriber with a device in the shard."""
+    with connection.cursor() as cursor:
+        cursor.execute(PEOPLE, [row.notification.application_id, row.lower, row.upper])
+        first, last = cursor.fetchone()
+    return first or 0, last or 0
 
 
 def _audience(notification: Notification) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
 
 from campaigns.models import Campaign
 from notifications.models import Notification, Tally
@@ -92,19 +91,3 @@ def test_no_page_scrolls_sideways(
         page.goto(f"/admin/{url}")
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (url, width)
-
-
-def test_the_page_says_when_the_connection_is_lost(
-    page: Any, faults: browser.Faults, admin: Client, make_campaign: Callable[..., Campaign]
-) -> None:
-    faults.expect("live-status")
-    campaign = make_campaign()
-    url = f"/admin/campaigns/campaign/{campaign.pk}/"
-    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
-    campaign.refresh_from_db()
-    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=10, status="sending")
-    page.goto(f"{url}live/")
-    page.route("**/live-status/", lambda route: route.abort())
-    page.locator("#live.is-offline").wait_for()
-    page.unroute("**/live-status/")
-    page.locator("#live:not(.is-offline)").wait_for()

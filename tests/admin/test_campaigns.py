@@ -11,7 +11,7 @@ from django.test import Client
 
 from campaigns import forms, selectors, services
 from campaigns.models import Campaign
-from notifications.models import Notification, Tally
+from notifications.models import Notification
 from notifications.reach import Reach
 from tests.conftest import Tenant
 
@@ -188,40 +188,6 @@ def test_a_launched_campaign_is_neither_edited_nor_deleted(
     assert campaign.title == "The sale is on"
 
 
-def test_the_live_page_polls_until_the_last_outcome(admin: Client, make_campaign: Make) -> None:
-    campaign = make_campaign()
-    url = f"/admin/campaigns/campaign/{campaign.pk}/"
-    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
-    campaign.refresh_from_db()
-    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=4, status="sending")
-    row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
-    Tally.objects.create(**row, count=1)
-
-    answer = admin.get(f"{url}live-status/")
-    assert answer.status_code == 200
-    assert 'hx-trigger="every 1s"' in answer.content.decode()
-    assert 'aria-valuenow="25"' in answer.content.decode()
-    assert 'style="width:25.00%"' in answer.content.decode()
-
-    Tally.objects.filter(notification_id=campaign.notification_id).update(count=4)
-    answer = admin.get(f"{url}live-status/")
-    assert answer.status_code == 286
-    assert "hx-trigger" not in answer.content.decode()
-    assert 'aria-valuenow="100"' in answer.content.decode()
-
-
-def test_widths_have_a_point_in_every_language(admin: Client, make_campaign: Make, settings: Any) -> None:
-    settings.LANGUAGE_CODE = "de"
-    campaign = make_campaign()
-    url = f"/admin/campaigns/campaign/{campaign.pk}/"
-    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
-    campaign.refresh_from_db()
-    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=3, status="sending")
-    row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
-    Tally.objects.create(**row, count=1)
-    assert "width:33.33%" in admin.get(f"{url}live-status/").content.decode()
-
-
 def test_a_recurring_one_is_looked_at_before_its_first_run(
     admin: Client, anna: User, make_campaign: Callable[..., Campaign]
 ) -> None:
@@ -237,18 +203,6 @@ def test_a_recurring_one_is_looked_at_before_its_first_run(
     assert "Recurring" in listed
 
 
-def test_a_scheduled_one_is_taken_back(
-    admin: Client, anna: User, make_campaign: Callable[..., Campaign]
-) -> None:
-    campaign = services.launch(make_campaign(schedule="at", starts="2027-03-22T09:00"), by=anna)
-    page = admin.get(f"/admin/campaigns/campaign/{campaign.pk}/live/").content.decode()
-    assert "Scheduled" in page
-    assert "On 22 Mar 2027, 09:00 (UTC)" in page
-    admin.post(f"/admin/campaigns/campaign/{campaign.pk}/unschedule/")
-    campaign.refresh_from_db()
-    assert campaign.status == "draft"
-
-
 def test_a_local_time_shows_its_moment_in_each_zone(
     admin: Client, shop: Tenant, make_device: Any, make_campaign: Callable[..., Campaign]
 ) -> None:
@@ -259,17 +213,6 @@ def test_a_local_time_shows_its_moment_in_each_zone(
     assert "Europe/Berlin" in page
     assert "28 Mar 2027, 01:00" in page
     assert "clocks jump over this time" in page
-
-
-def test_pausing_and_resuming(admin: Client, anna: User, make_campaign: Callable[..., Campaign]) -> None:
-    campaign = services.launch(make_campaign(), by=anna)
-    url = f"/admin/campaigns/campaign/{campaign.pk}"
-    assert "Paused" in admin.post(f"{url}/pause/", follow=True).content.decode()
-    assert "Resume" in admin.get(f"{url}/live/").content.decode()
-    admin.post(f"{url}/resume/")
-    assert campaign.notification
-    campaign.notification.refresh_from_db()
-    assert campaign.notification.paused_at is None
 
 
 @pytest.mark.parametrize(

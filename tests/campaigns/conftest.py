@@ -12,6 +12,7 @@ from django.core.cache import cache
 from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Category, Preference, Subscriber
+from notifications.models import Notification
 from tenants import services as tenants
 from tests.conftest import Tenant
 
@@ -39,6 +40,11 @@ def make_campaign(shop: Tenant) -> Callable[..., Campaign]:
         return services.create(tenant.application, by=fields.pop("by", None), fields=fields)
 
     return make
+
+
+def notification_of(campaign: Campaign) -> Notification:
+    """That of a run in one stage."""
+    return Notification.objects.get(stage__run=Campaign.objects.get(pk=campaign.pk).latest_run)
 
 
 @pytest.fixture

@@ -138,4 +138,4 @@ def test_a_copy_is_a_draft_that_says_the_same(anna: User, make_campaign: Make) -
     assert copy.status == Campaign.Status.DRAFT
     assert copy.latest_run is None
     assert copy.plan == campaign.plan
-    assert copy.name == "Autumn (copy)"
+    assert copy.name == "Copy of Autumn"
