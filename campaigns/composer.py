@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.urls import NoReverseMatch, URLPattern, path
+from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from campaigns import (
     checking,
+    composer_audience,
     composer_draft,
     composer_pictures,
     composer_preview,
@@ -30,8 +31,6 @@ ASKED = {
     "search": composer_preview.search,
     "picture": composer_pictures.upload,
 }
-# Their modules bring them along where they are there.
-PANELS = ("estimate", "people_sample", "segments", "upload_list", "moments")
 STEPS = (("content", "Content"), ("audience", "Audience"), ("schedule", "Schedule"), ("review", "Review"))
 SURFACES = (
     ("ios", "iPhone"),
@@ -40,7 +39,7 @@ SURFACES = (
     ("windows", "Windows"),
     ("macos", "Mac"),
 )
-OF_ONE = ("save", "review", "test", "duplicate")
+OF_ONE = ("save", "review", "history")
 
 
 def routes(admin: ConsoleAdmin) -> list[URLPattern]:
@@ -70,7 +69,7 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign | None) -
         "steps": STEPS,
         "surfaces": SURFACES,
         "history_url": admin.url("history", campaign) if campaign else "",
-        "test_url": admin.url("test", campaign) if campaign else "",
+        "test_url": _test_url(admin, campaign) if campaign else "",
     }
     try:
         draft = campaign or (services.drafted(application) if application else None)
@@ -94,7 +93,14 @@ def _chosen(request: HttpRequest, applications: list[Application]) -> Applicatio
 def _data(admin: ConsoleAdmin, request: HttpRequest, draft: Campaign) -> dict[str, Any]:
     """What the page's scripts begin with."""
     application = draft.application
-    start = {"id": None, "version": 0, "saved_at": None, "name": "", "plan": document.blank(), "faults": []}
+    start: dict[str, Any] = {
+        "id": None,
+        "version": 0,
+        "saved_at": None,
+        "name": "",
+        "plan": document.blank(),
+        "faults": [],
+    }
     stored = saved(draft) if draft.pk else {**start, "category": draft.category.slug}
     return {
         **stored,
@@ -109,15 +115,16 @@ def _data(admin: ConsoleAdmin, request: HttpRequest, draft: Campaign) -> dict[st
 
 
 def _urls(admin: ConsoleAdmin, draft: Campaign) -> dict[str, str]:
-    found = {name: admin.url(name) for name in ("create", *ASKED)}
-    for name in PANELS:
-        try:
-            found[name] = admin.url(name)
-        except NoReverseMatch:
-            continue
+    found = {name: admin.url(name) for name in ("create", *ASKED)} | composer_audience.panel_urls(admin)
     if draft.pk:
-        found |= {name: admin.url(name, draft) for name in (*OF_ONE, "history")}
+        found |= {name: admin.url(name, draft) for name in OF_ONE}
+        found["test"] = _test_url(admin, draft)
     return found
+
+
+def _test_url(admin: ConsoleAdmin, campaign: Campaign) -> str:
+    """The drawer is a part of the review page."""
+    return f"{admin.url('review', campaign)}#test"
 
 
 def create(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:

@@ -10,8 +10,8 @@ const KEYS = "ABCDE";
 const LOCALE = /^[a-z]{2,3}([-_][a-z0-9]{2,8})*$/i;
 // Where a text is cut, in letters: [how many are seen, where]. Approximate, as fonts and screens differ.
 const CUTS = {
-  title: () => [[35, "iPhone’s lock screen"], [49, "Android"]],
-  body: (hasImage) => [[49, "Android until it is opened"], [hasImage ? 154 : 178, "iPhone’s lock screen"], [500, "Android"]],
+  title: () => [[35, "An iPhone’s lock screen"], [49, "Android"]],
+  body: (hasImage) => [[49, "Unopened, Android"], [hasImage ? 154 : 178, "an iPhone’s lock screen"], [500, "opened, Android"]],
 };
 
 export const mount = (root, draft, view) => new Content(root, draft, view);
@@ -129,7 +129,7 @@ class Content {
       const cut = cuts.filter(([most]) => used > most);
       const counter = this.one(`#k-${name}-count`);
       const next = cuts.find(([most]) => used <= most);
-      counter.textContent = cut.length ? `${used}: cut on ${cut.at(-1)[1]} after ${number(cut.at(-1)[0])}` : `${used} / ${next?.[0] ?? ""}`;
+      counter.textContent = cut.length ? `${number(used)} letters. ${cut.map(([most, where]) => `${where} shows ${number(most)}`).join(", ")}.` : `${used} / ${next?.[0] ?? ""}`;
       counter.classList.toggle("is-long", cut.length > 0);
     }
     this.drawPersonal();

@@ -1,20 +1,5 @@
 // Small things the composer's modules share.
-export const make = (tag, attributes = {}, ...children) => {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== undefined && value !== null) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
-};
-
-export const icon = (name) => make("span", { class: "material-symbols-outlined", "aria-hidden": "true" }, name);
-export const number = (value) => Number(value ?? 0).toLocaleString("en");
-export const sentence = (words) => {
-  const said = words.charAt(0).toUpperCase() + words.slice(1);
-  return /[.!?]$/.test(said) ? said : `${said}.`;
-};
+export { icon, make, number, sentence } from "./parts.js";
 export const clock = (at) => new Date(at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 const segmenter = window.Intl?.Segmenter ? new Intl.Segmenter(undefined, { granularity: "grapheme" }) : null;
@@ -26,14 +11,14 @@ export const language = (locale) => {
   try { return names.of(locale) ?? locale; } catch { return locale; }
 };
 
-// After the last call, once; `.now()` at once, if it waits.
+// After the last call, once, unless it is stopped.
 export const later = (deed, milliseconds) => {
-  let waiting = null;
+  let waiting;
   const call = () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { waiting = null; deed(); }, milliseconds);
+    waiting = setTimeout(deed, milliseconds);
   };
-  call.stop = () => { clearTimeout(waiting); waiting = null; };
+  call.stop = () => clearTimeout(waiting);
   return call;
 };
 

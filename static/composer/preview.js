@@ -37,19 +37,16 @@ class Preview {
   typed() {
     this.answer = null;
     this.draw();
+    this.drawPerson();
     this.soon();
   }
 
   // What is typed, filled in here until the server's answer is there.
   own() {
     const content = this.variant.content ?? {};
-    const locale = this.view.locale || this.person?.locale || "";
+    const parts = this.view.locale.split("-");
     let texts = content;
-    const parts = locale.replaceAll("_", "-").split("-");
-    for (let n = 1; n <= parts.length; n++) {
-      const name = Object.keys(content.locales ?? {}).find((one) => one.toLowerCase() === parts.slice(0, n).join("-").toLowerCase());
-      if (name) texts = { ...texts, ...content.locales[name] };
-    }
+    for (let n = 1; n <= parts.length; n++) texts = { ...texts, ...content.locales?.[parts.slice(0, n).join("-")] };
     const fill = (text) => tags.filled(text, this.person, this.draft.plan.defaults);
     return { ...texts, title: fill(texts.title), body: fill(texts.body), actions: (texts.actions ?? []).map((one) => ({ ...one, title: fill(one.title) })) };
   }
@@ -73,8 +70,8 @@ class Preview {
   async ask() {
     const asked = ++this.asked;
     try {
-      const extra = { variant: this.variant.key, person: this.person?.id ?? "" };
-      if (this.view.locale) extra.locale = this.view.locale;
+      // The language that is being written, whatever the person's own.
+      const extra = { variant: this.variant.key, person: this.person?.id ?? "", locale: this.view.locale || this.draft.data.locale || "en" };
       const answer = await this.draft.post(this.draft.urls.preview, extra);
       if (asked !== this.asked) return;
       this.answer = answer.faults ? { faults: answer.faults } : answer;
@@ -97,9 +94,10 @@ class Preview {
     }
     if (!this.answer?.sizes) return; // what was there stays until it is known anew
     const { sizes, worst = {} } = this.answer;
+    const isOne = this.draft.plan.variants.length === 1 && !Object.keys(this.variant.content?.locales ?? {}).length;
     place.replaceChildren(make("h3", { class: "c-label" }, "Size"), ...Object.entries(sizes).map(([name, size]) => {
       const most = worst[name]?.bytes > size.bytes ? worst[name] : { ...size, of: worst[name]?.of ?? "" };
-      const of = most.of.split(" ").reverse().filter(Boolean).join(", ");
+      const of = isOne ? "" : most.of.split(" ").reverse().filter(Boolean).join(", ");
       const isOver = most.bytes > most.limit;
       return make("p", { class: isOver ? "k-size is-over" : "k-size" }, make("span", {}, LABELS[name] ?? name), make("meter", { min: "0", max: most.limit, value: Math.min(most.bytes, most.limit), "aria-label": `${LABELS[name]}: share of the limit` }),
         make("span", { class: "c-num" }, `${number(most.bytes)} of ${number(most.limit)} bytes${of ? ` (${of})` : ""}`));
@@ -131,10 +129,19 @@ class Preview {
   drawPerson() {
     const { person } = this;
     const facts = person ? [person.locale && language(person.locale.replaceAll("_", "-")), person.country].filter(Boolean).join(", ") : "Nobody in particular: what is personal shows its stand-in";
+    const own = this.ownLanguage();
     const missing = (this.answer?.missing ?? []).map(tags.words);
-    const words = [facts, missing.length ? `has no ${missing.join(", ")}` : "", this.lost ? "as typed: the server could not be asked" : ""].filter(Boolean).join("; ");
+    const words = [facts, own, missing.length ? `has no ${missing.join(", ")}` : "", this.lost ? "as typed: the server could not be asked" : ""].filter(Boolean).join("; ");
     const place = this.one("#k-person-words");
     if (place.textContent !== words) place.textContent = words;
+  }
+
+  // Where the person gets another language than the one that is being written.
+  ownLanguage() {
+    const name = (this.person?.locale ?? "").replaceAll("_", "-").toLowerCase();
+    const known = Object.keys(this.variant.content?.locales ?? {}).filter((one) => `${name}-`.startsWith(`${one.toLowerCase()}-`)).sort((a, b) => b.length - a.length);
+    if (!this.person || (known[0] ?? "") === this.view.locale) return "";
+    return `will get the ${language(known[0] ?? (this.draft.data.locale || "en"))} text`;
   }
 
   // --- search -----------------------------------------------------------------------------------

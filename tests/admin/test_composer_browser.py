@@ -106,7 +106,7 @@ def test_languages_fall_back_and_versions_differ(
     assert (other["key"], other["content"]["title"]) == ("B", "Last chance")
     page.get_by_role("tab", name=re.compile("^B ")).click()
     page.locator("#k-remove-variant").click()
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo", exact=True).click()
     assert page.get_by_role("tab", name=re.compile("^B ")).is_visible()
 
 
