@@ -34,10 +34,10 @@ ASKED = {
 STEPS = (("content", "Content"), ("audience", "Audience"), ("schedule", "Schedule"), ("review", "Review"))
 SURFACES = (
     ("ios", "iPhone"),
-    ("android", "Android"),
-    ("android-open", "Android, open"),
     ("windows", "Windows"),
     ("macos", "Mac"),
+    ("android", "Android"),
+    ("android-open", "Android, opened"),
 )
 OF_ONE = ("save", "review", "history")
 

@@ -136,7 +136,8 @@ class Content {
     const count = this.variants.length, languages = Object.keys(this.base.locales ?? {}).length;
     const first = this.variants[0].content ?? {};
     const more = [count > 1 ? `${count} versions` : "", languages ? `${languages + 1} languages` : ""].filter(Boolean).join(", ");
-    this.draft.summary("variants", [first.title || first.body || "Nothing written yet", more].filter(Boolean).join(" · "));
+    const said = tags.withoutHoles(tags.filled(first.title || first.body, null, this.draft.plan.defaults));
+    this.draft.summary("variants", [said || "Nothing written yet", more].filter(Boolean).join(" · "));
   }
 
   drawPersonal() {

@@ -97,7 +97,8 @@ class Preview {
     const isOne = this.draft.plan.variants.length === 1 && !Object.keys(this.variant.content?.locales ?? {}).length;
     place.replaceChildren(make("h3", { class: "c-label" }, "Size"), ...Object.entries(sizes).map(([name, size]) => {
       const most = worst[name]?.bytes > size.bytes ? worst[name] : { ...size, of: worst[name]?.of ?? "" };
-      const of = isOne ? "" : most.of.split(" ").reverse().filter(Boolean).join(", ");
+      const [version, locale = this.draft.data.locale || "en"] = most.of.split(" ");
+      const of = isOne || !version ? "" : [locale, version].join(", ");
       const isOver = most.bytes > most.limit;
       return make("p", { class: isOver ? "k-size is-over" : "k-size" }, make("span", {}, LABELS[name] ?? name), make("meter", { min: "0", max: most.limit, value: Math.min(most.bytes, most.limit), "aria-label": `${LABELS[name]}: share of the limit` }),
         make("span", { class: "c-num" }, `${number(most.bytes)} of ${number(most.limit)} bytes${of ? ` (${of})` : ""}`));

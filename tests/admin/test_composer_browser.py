@@ -49,7 +49,7 @@ def test_a_new_campaign_is_saved_from_its_first_letter_and_previewed(page: Any, 
     campaign = Campaign.objects.get()
     assert page.url.endswith(f"/campaign/{campaign.pk}/change/")
     page.locator("#k-sizes").get_by_text("of 4,096 bytes").first.wait_for()
-    page.get_by_text("Android, open").click()
+    page.get_by_text("Android, opened").click()
     assert page.locator(".k-droid-note").get_by_text("Up to 40 % off").is_visible()
     page.reload()
     assert page.input_value("#k-title") == "Warm coats"
