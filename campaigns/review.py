@@ -34,10 +34,15 @@ from notifications.pipeline.timing import LIFETIME as DEFAULT_TTL
 from notifications.reach import Reach
 from tenants.console import ConsoleAdmin, staff
 
+# Any one of them may send a test: who writes it, who approves it, who sends it.
+MAY_TEST = ("campaigns.change_campaign", "campaigns.approve_campaign", "campaigns.launch_campaign")
 # Above this many devices the number has to be typed before a launch.
 TYPED_ABOVE = 100_000
 
 Status = Campaign.Status
+
+# Before a launch; afterwards there is the live page.
+REVIEWED = (Status.DRAFT, Status.WAITING, Status.APPROVED)
 
 
 class LaunchForm(forms.Form):
@@ -63,7 +68,7 @@ class LaunchForm(forms.Form):
 
 
 def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-    if campaign.status in Campaign.LIVE:
+    if campaign.status not in REVIEWED:
         return HttpResponseRedirect(admin.url("live", campaign))
     return shown(admin, request, campaign)
 
@@ -78,7 +83,7 @@ def shown(
     form: LaunchForm | None = None,
 ) -> HttpResponse:
     """The page, with what went wrong above it."""
-    reach = _reach_now(campaign)
+    reach = reach_now(campaign)
     context = {
         **_context(admin, request, campaign, reach, may_ask=False),
         **reach_context(campaign, reach),
@@ -91,8 +96,8 @@ def shown(
         "audience": words.audience(campaign),
         "pace": words.pace(campaign),
         "steps": steps.of(campaign.document, reach.devices),
+        "stop_percent": campaign.document.safety.stop_percent,
         "changes": changes.since_last_look(campaign),
-        "tests": list(campaign.tests.select_related("sent_by")[:3]),
         "state": selectors.state(campaign),
     }
     response = admin.render(request, "campaigns/review.html", campaign, context)
@@ -100,7 +105,7 @@ def shown(
     return response
 
 
-def _reach_now(campaign: Campaign) -> Reach:
+def reach_now(campaign: Campaign) -> Reach:
     try:
         return selectors.reach_now(campaign)
     except InvalidField:  # a segment is gone; the checklist says so
@@ -111,7 +116,7 @@ def checked(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Ht
     """Fragment: the checklist anew, links asked; with it the dialog and the buttons that depend on it."""
     if "again" in request.GET:
         preflight.forget_links(campaign)
-    context = _context(admin, request, campaign, selectors.reach(campaign), may_ask=True)
+    context = _context(admin, request, campaign, reach_now(campaign), may_ask=True) | {"is_again": True}
     return admin.render(request, "campaigns/_preflight_again.html", campaign, context)
 
 
@@ -127,8 +132,9 @@ def _context(
         "deed": deed(admin, request, campaign, reach, report),
         "when": words.when(campaign),
         "approval": campaign.approvals.select_related("requested_by", "decided_by").first(),
-        "content": campaign.plan["variants"][0]["content"],
+        "headline": words.title(campaign),
         "version": campaign.version,
+        "may_test": any(map(request.user.has_perm, MAY_TEST)),
         "must_type": reach.reachable > TYPED_ABOVE,
         "warning_keys": ",".join(check.key for check in report.warnings),
         "is_now": campaign.plan["schedule"]["kind"] == "now",
@@ -254,7 +260,7 @@ def look_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) 
     plan = campaign.document
     keys = [variant.key for variant in plan.variants]
     key = request.GET.get("variant", "A")
-    variant = plan.variant(key if key in keys else keys[0])  # type: ignore[arg-type]
+    variant = plan.variant(key if key in keys else keys[0])
     locales = ["", *variant.content.locales]
     locale = request.GET.get("locale", "")
     locale = locale if locale in locales else ""
@@ -287,7 +293,7 @@ def look_context(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) 
 def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """POST: send it. Whoever comes second is shown what the first one started."""
     form = LaunchForm(request.POST)
-    if campaign.status in Campaign.LIVE:
+    if campaign.status not in REVIEWED:
         messages.info(request, "This campaign has already been launched. Nothing was sent a second time.")
         return HttpResponseRedirect(admin.url("live", campaign))
     if not form.is_valid():
@@ -298,7 +304,7 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
     try:
         _launch(request, campaign, form)
     except services.NotAllowed as error:
-        if campaign.status in Campaign.LIVE:
+        if campaign.status not in REVIEWED:
             messages.info(request, "A colleague was faster: this campaign is on its way already, once.")
             return HttpResponseRedirect(admin.url("live", campaign))
         return shown(admin, request, campaign, form=form, error=f"{error} Nothing was sent.")
@@ -313,8 +319,10 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
 
 def _launch(request: HttpRequest, campaign: Campaign, form: LaunchForm) -> None:
     """Raises NotAllowed, NotReady, ReachChanged, NotCleared; then nothing is sent."""
-    said, user = form.cleaned_data, staff(request)
-    report = preflight.report(campaign, timezone.now(), reach=_reach_now(campaign))
+    said, user, reach = form.cleaned_data, staff(request), reach_now(campaign)
+    if reach.reachable > TYPED_ABOVE >= said["devices"]:  # nor did the page ask to type it
+        raise services.ReachChanged(reach.reachable)
+    report = preflight.report(campaign, timezone.now(), reach=reach)
     services.launch(
         campaign,
         by=f"staff:{user.get_username()}",

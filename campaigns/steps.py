@@ -34,7 +34,8 @@ def _sentences(plan: Plan, slices: list[Slice], devices: int) -> Iterator[str]:
     if everyone := by_kind.get("send"):
         after = "When these went well, " if canary else ""
         who = "the others" if canary or held_out or "rest" in by_kind else "everyone"
-        text = f"{after}{who} get it: {_about(everyone, devices)} devices{_split(plan, everyone)}."
+        verb = "gets" if who == "everyone" else "get"
+        text = f"{after}{who} {verb} it: {_about(everyone, devices)} devices{_split(plan, everyone)}."
         yield text[:1].upper() + text[1:]
     if rest := by_kind.get("rest"):
         is_by_hand, hours = plan.experiment.decide == "hand", plan.experiment.hours

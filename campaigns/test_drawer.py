@@ -13,11 +13,9 @@ from django.utils import timezone
 from campaigns import services, testing
 from campaigns.live import STOP_POLLING
 from campaigns.models import Campaign, TestSend
+from campaigns.review import MAY_TEST
 from devices.models import Subscriber
 from tenants.console import ConsoleAdmin, staff
-
-# Any one of them: who writes it, who approves it, who sends it.
-MAY_TEST = ("campaigns.change_campaign", "campaigns.approve_campaign", "campaigns.launch_campaign")
 
 
 def drawer(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -48,6 +46,8 @@ def _drawer(
         ],
         "has_device": has_device,
         "variants": [variant["key"] for variant in campaign.plan["variants"]],
+        "locales": sorted({name for one in campaign.document.variants for name in one.content.locales}),
+        "default_locale": campaign.application.default_locale,
         "said": request.POST,
         "test_url": admin.url("test", campaign),
         "send_test_url": admin.url("send_test", campaign),
@@ -75,6 +75,8 @@ def send(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
             by=staff(request),
             variant=request.POST.get("variant", "A"),
             is_marked="is_marked" in request.POST,
+            seen_as=_seen_as(request, campaign),
+            locale=request.POST.get("locale", ""),
         )
     except testing.NobodyToTest as error:
         return _drawer(admin, request, campaign, error=str(error))
@@ -99,12 +101,18 @@ def _people(request: HttpRequest, campaign: Campaign) -> list[Subscriber]:
     return people
 
 
+def _seen_as(request: HttpRequest, campaign: Campaign) -> Subscriber | None:
+    """Raises NobodyToTest."""
+    who = request.POST.get("as", "").strip()
+    return testing.person(campaign.application_id, who) if who else None
+
+
 def _named(people: Sequence[Subscriber]) -> str:
     return ", ".join(person.external_id for person in people)[:200]
 
 
 def status(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-    """Fragment, asked for every 1.5 s until 286 says that nothing will change any more. ?test=: which; none: the last."""
+    """Fragment, asked for every 1.5 s until 286 says that nothing will change. ?test=: which; none: the last."""
     tests = campaign.tests.select_related("notification")
     wanted = request.GET.get("test", "")
     test = tests.filter(id=int(wanted)).first() if wanted.isdecimal() else tests.first()
@@ -118,6 +126,7 @@ def _result(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, test:
     age = (timezone.now() - test.created_at).total_seconds()
     is_live = testing.is_worth_watching(test, found, age_seconds=age)
     context: dict[str, Any] = {
+        "campaign": campaign,
         "test": test,
         "found": found,
         "is_live": is_live,

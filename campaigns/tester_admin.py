@@ -20,7 +20,7 @@ class TesterForm(forms.ModelForm):
     person = forms.CharField(
         label="Person",
         widget=UnfoldAdminTextInputWidget,
-        help_text="Their id in your systems (external id), or their e-mail address. They have to be known here already.",
+        help_text="Their id in your systems (external id), or their e-mail address. They have to be known here.",
     )
     name = forms.CharField(
         max_length=120, required=False, widget=UnfoldAdminTextInputWidget, help_text="Empty: as the person."

@@ -18,8 +18,9 @@ from django.db.models import Count, Q
 
 from campaigns import contents, services
 from campaigns.checking import NotReady
-from campaigns.document import Plan, Variant
+from campaigns.document import Content, Plan, Variant
 from campaigns.models import Campaign, Tester, TestSend
+from config.problems import InvalidField
 from devices import selectors as devices
 from devices.models import Category, Device, Subscriber
 from notifications import lanes, reasons
@@ -137,9 +138,18 @@ def category(application: Application) -> Category:
 
 
 def send(
-    campaign: Campaign, to: Sequence[Subscriber], *, by: User, variant: str = "A", is_marked: bool = True
+    campaign: Campaign,
+    to: Sequence[Subscriber],
+    *,
+    by: User,
+    variant: str = "A",
+    is_marked: bool = True,
+    seen_as: Subscriber | None = None,
+    locale: str = "",
 ) -> TestSend:
     """The saved version's variant, now. is_marked: its title begins with “[Test]”.
+
+    seen_as, locale: everybody gets it as this person, or in this language, would; else as they are themselves.
 
     Raises NobodyToTest, NotReady; then nothing is sent.
     """
@@ -150,7 +160,10 @@ def send(
         raise NobodyToTest(f"A test goes to {MOST_PEOPLE} people at most.")
     plan = campaign.document
     number = next((n for n, one in enumerate(plan.variants) if one.key == variant), 0)
-    said = _marked(plan.variants[number]) if is_marked else plan.variants[number]
+    said = plan.variants[number]
+    if seen_as or locale:
+        said = _as_seen(campaign, plan, said, seen_as, locale)
+    said = _marked(said) if is_marked else said
     with transaction.atomic():
         draft = Draft(
             category(campaign.application),
@@ -179,6 +192,22 @@ def send(
             notification_id=draft.id,
             sent_by=by,
         )
+
+
+def _as_seen(
+    campaign: Campaign, plan: Plan, variant: Variant, person: Subscriber | None, locale: str
+) -> Variant:
+    """With the texts one person would get, literally. Raises NotReady."""
+    try:
+        found = contents.preview(
+            plan, variant, application=campaign.application, subscriber=person, locale=locale or None
+        )
+        seen = msgspec.structs.replace(variant, content=msgspec.convert(dict(found.content), Content))
+    except (InvalidField, msgspec.ValidationError) as error:
+        raise NotReady([contents.Fault("/variants", str(error))]) from error
+    if not contents.is_literal(seen):  # a value that looks like a variable would be filled in once more
+        raise NotReady([contents.Fault("/variants", "a value of this person contains “{{” or “{%”")])
+    return seen
 
 
 def _check(plan: Plan, said: Variant, draft: Draft, number: int) -> None:

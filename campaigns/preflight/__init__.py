@@ -24,6 +24,7 @@ CHECKS: tuple[Callable[[Situation], Iterator[Check]], ...] = (
     audience.environments,
     audience.rehearsal,
     content.payload,
+    content.titles,
     people.missing_variables,
     people.missing_locales,
     content.links,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 from django.urls import reverse
 
@@ -11,8 +11,8 @@ from campaigns.preflight.check import Check, Situation, devices, listed
 from campaigns.words import PLATFORMS
 from notifications import lanes, reasons
 from notifications import services as notifications
+from notifications.credential_states import CredentialState, State
 from tenants import selectors as tenants
-from tenants.models import Credential
 
 
 def reachable(at: Situation) -> Iterator[Check]:
@@ -42,49 +42,11 @@ def reachable(at: Situation) -> Iterator[Check]:
 # --- credentials ------------------------------------------------------------------------------
 
 
-class CredentialState(NamedTuple):
-    state: Literal["ok", "refused", "unchecked"]
-    provider: str
-    name: str
-    words: str
-    url: str
-
-
-def credential_states(application_id: int) -> list[CredentialState]:
-    """Of the active ones. As `notifications.services.credential_states` has checked them, where it does."""
-    checked = getattr(notifications, "credential_states", None)
-    if checked is not None:
-        return [_read(one) for one in checked(application_id)]
-    rows = Credential.objects.filter(application_id=application_id, is_active=True).order_by("id")
-    return [_stored(credential) for credential in rows]
-
-
-def _stored(credential: Credential) -> CredentialState:
-    state: Literal["ok", "refused", "unchecked"] = "ok" if credential.checked_at else "unchecked"
-    return CredentialState(
-        "refused" if credential.blocked_at else state,
-        credential.provider,
-        str(credential),
-        reasons.repeatable(credential.blocked_reason),
-        reverse("admin:tenants_credential_change", args=[credential.pk]),
-    )
-
-
-def _read(one: Any) -> CredentialState:
-    """credential, and whether and how it was refused when it was checked last."""
-    stored = _stored(one.credential)
-    words = str(getattr(one, "words", "") or stored.words)
-    said = str(getattr(one, "state", stored.state))
-    if said in ("refused", "blocked") or one.credential.blocked_at:
-        return stored._replace(state="refused", words=words)
-    return stored._replace(state="ok" if said == "ok" else "unchecked", words=words)
-
-
 def credentials(at: Situation) -> Iterator[Check]:
     """Of the platforms the audience is on."""
     application_id = at.campaign.application_id
     add = f"{reverse('admin:tenants_credential_add')}?application={application_id}"
-    reach, states = at.reach, credential_states(application_id)
+    reach, states = at.reach, notifications.credential_states(application_id)
     if not states:
         yield Check(
             "credentials",
@@ -113,31 +75,34 @@ def _connected(at: Situation, states: Sequence[CredentialState]) -> Iterator[Che
     wanted = {lanes.provider_of(lane_of[platform]) for platform in at.reach.platforms if platform in lane_of}
     used = [one for one in states if one.provider in wanted]
     for one in used:
-        if one.state == "refused":
+        if one.state in (State.REFUSED, State.TROUBLE):
+            is_refused = one.state is State.REFUSED and not _others_work(one, used)
             yield Check(
-                f"credential_refused_{one.provider}",
-                # Another credential of that provider may do.
-                "warn" if _others_work(one, used) else "block",
-                f"{reasons.PROVIDERS.get(one.provider, one.provider)} refuses “{one.name}”"
-                + (f": {one.words}" if one.words else "."),
-                "Enter a working credential.",
-                one.url,
+                f"credential_{one.state}_{one.provider}",
+                "block" if is_refused else "warn",
+                f"“{one.label}”: {one.words}",
+                one.todo or "Enter a working credential.",
+                _place(one),
             )
-    unchecked = [one for one in used if one.state == "unchecked" and one.provider not in lanes.STAND_INS]
+    unchecked = [one for one in used if one.state is State.UNKNOWN and one.provider not in lanes.STAND_INS]
     if unchecked:
         yield Check(
             "credentials_unchecked",
             "note",
-            f"{listed(f'“{one.name}”' for one in unchecked)}: never checked with the provider yet.",
-            "A test message shows whether it works.",
-            unchecked[0].url,
+            f"{listed(f'“{one.label}”' for one in unchecked)}: not known yet whether it works.",
+            "Check it, or send a test message.",
+            _place(unchecked[0]),
         )
-    if used and not unchecked and all(one.state == "ok" or one.provider in lanes.STAND_INS for one in used):
-        yield Check("credentials", "ok", f"Connected: {listed(one.name for one in used)}.")
+    if used and all(one.state is State.OK or one.provider in lanes.STAND_INS for one in used):
+        yield Check("credentials", "ok", f"Connected: {listed(one.label for one in used)}.")
 
 
 def _others_work(one: CredentialState, used: Sequence[CredentialState]) -> bool:
-    return any(other.provider == one.provider and other.state != "refused" for other in used)
+    return any(other.provider == one.provider and other.state is not State.REFUSED for other in used)
+
+
+def _place(one: CredentialState) -> str:
+    return reverse("admin:tenants_credential_change", args=[one.credential_id])
 
 
 # --- where it goes ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from notifications.sizes import LABELS
 
 NEAR = 0.9  # of the limit
 NOT_ASKED = "Asking…"
+SHOWN_TITLE = 35  # characters of a title that an iPhone's lock screen shows in its one line
+
+VARIABLE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
 
 
 def faults(at: Situation) -> Iterator[Check]:
@@ -50,6 +54,30 @@ def payload(at: Situation) -> Iterator[Check]:
         yield Check("payload", "warn", f"{words} That is close.", "Shorten the text or the data.", place)
     else:
         yield Check("payload", "ok", words)
+
+
+def titles(at: Situation) -> Iterator[Check]:
+    """As they are written: what stands in for a variable is not counted."""
+    longest, pointer = max(_titles(at), key=lambda item: len(item[0]))
+    if len(longest) > SHOWN_TITLE:
+        yield Check(
+            "title",
+            "warn",
+            f"A title is cut on a locked iPhone: {len(longest)} characters, about {SHOWN_TITLE} are shown.",
+            "Say what matters first, or shorten it.",
+            at.place(pointer),
+        )
+    elif longest:
+        yield Check("title", "ok", f"Titles are shown as a whole (longest: {len(longest)} characters).")
+
+
+def _titles(at: Situation) -> Iterator[tuple[str, str]]:
+    for number, variant in enumerate(at.plan.variants):
+        place = f"/variants/{number}/content"
+        yield VARIABLE.sub("", variant.content.title).strip(), f"{place}/title"
+        for locale, texts in variant.content.locales.items():
+            if isinstance(texts.title, str):
+                yield VARIABLE.sub("", texts.title).strip(), f"{place}/locales/{locale}/title"
 
 
 def _longest(at: Situation) -> list[Mapping[str, Any]]:

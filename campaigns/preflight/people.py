@@ -100,7 +100,7 @@ def quiet_hours(at: Situation) -> Iterator[Check]:
         )
     elif held and not at.plan.is_local:
         until = max(due for due, _ in held if due)
-        count = getattr(at.reach, "later", 0)  # exact, where reach counts it
+        count = at.reach.later
         said = devices(count) if count else _about(at, sum(count for _, count in held), total)
         yield Check(
             "quiet_hours",

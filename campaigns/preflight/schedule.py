@@ -165,9 +165,9 @@ def approval(at: Situation) -> Iterator[Check]:
     campaign = at.campaign
     latest = Approval.objects.filter(campaign=campaign).select_related("decided_by").first()
     if campaign.status == Campaign.Status.WAITING:
-        yield Check("approval", "block", "It waits for a second person's approval.")
+        yield Check("approval", "note", "It waits for a second person's approval.")
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
-        words = f"Approved by {latest.decided_by or 'somebody'}, {timesince(latest.decided_at, at.now, depth=1)} ago"
+        words = f"Approved by {latest.decided_by or 'somebody'}, {_ago(latest.decided_at, at.now)}"
         if services.reach_changed(at.reach.reachable, latest.devices):
             yield Check(
                 "approval",
@@ -196,7 +196,7 @@ def tested(at: Situation) -> Iterator[Check]:
         yield Check("test", "warn", words, "Send a test to yourself.", f"{url}#test")
         return
     counts = notifications.counts([test.notification])[test.notification_id]
-    ago = f"{timesince(test.created_at, at.now, depth=1)} ago".replace("\xa0", " ")
+    ago = _ago(test.created_at, at.now)
     if counts["received"] or counts["opened"]:
         yield Check(
             "test", "ok", f"Test received on {devices(max(counts['received'], counts['opened']))}, {ago}."
@@ -204,9 +204,15 @@ def tested(at: Situation) -> Iterator[Check]:
     elif counts["accepted"]:
         yield Check("test", "ok", f"Test sent to {devices(counts['accepted'])}, {ago}.")
     elif counts["pending"]:
-        yield Check("test", "note", f"The test of {ago} is still on its way.")
+        yield Check("test", "note", f"The test sent {ago} is still on its way.")
     else:
-        yield Check("test", "warn", f"The test of {ago} reached nobody.", "Look at why, and send another.")
+        yield Check("test", "warn", f"The test sent {ago} reached nobody.", "Look at why, and send another.")
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    if now - then < timedelta(minutes=1):
+        return "just now"
+    return f"{timesince(then, now, depth=1)} ago".replace("\xa0", " ")
 
 
 def is_of(test: TestSend, campaign: Campaign) -> bool:

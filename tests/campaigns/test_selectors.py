@@ -127,5 +127,5 @@ def test_a_list_of_campaigns_costs_four_queries(
     for _ in range(3):
         services.launch(make_campaign(), by="staff:anna")
     make_campaign()
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(4):  # campaigns, stages, outcomes, engagement
         assert len(selectors.with_progress(list(selectors.recent()))) == 4
