@@ -285,6 +285,8 @@ def shelve(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     own = access.ids(request.user, "campaigns.change_campaign")
     for campaign in access.narrowed(admin.get_queryset(request), own).filter(pk__in=seen):
         try:
+            if not admin.may(request, transitions.EDIT, campaign):
+                raise services.NotAllowed("You may look at it.")
             if campaign.version != seen[campaign.pk]:
                 raise services.NotAllowed("It was changed after this list was shown. Look at it again.")
             (services.archive if to_archive else services.unarchive)(campaign)
