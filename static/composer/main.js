@@ -195,7 +195,13 @@ class Composer {
     if (details) details.open = true;
     place.scrollIntoView({ block: "center" });
     place.focus({ preventScroll: true });
-    this.one("#k-name").classList.toggle("is-missing", this.draft.faults.some((one) => one.pointer === "/name"));
+    this.drawName();
+  }
+
+  drawName() {
+    const fault = this.isStrict ? this.draft.faults.find((one) => one.pointer === "/name") : null;
+    this.one("#k-name").classList.toggle("is-missing", Boolean(fault));
+    this.one("#k-name-says").textContent = fault ? sentence(fault.detail) : "";
   }
 
   fieldOf(step, pointer) {
@@ -238,7 +244,7 @@ class Composer {
   listen() {
     const { draft } = this;
     draft.addEventListener("state", () => this.drawState());
-    draft.addEventListener("faults", () => { this.drawSteps(); this.one("#k-name").classList.toggle("is-missing", this.isStrict && draft.faults.some((one) => one.pointer === "/name")); });
+    draft.addEventListener("faults", () => { this.drawSteps(); this.drawName(); });
     draft.addEventListener("summary", () => this.all(".k-section").forEach((one) => this.drawSummary(one)));
     draft.addEventListener("estimate", (event) => this.drawReach(event.detail?.reach));
     draft.addEventListener("created", () => this.created());

@@ -63,6 +63,11 @@ def test_review_goes_to_what_is_missing_first(page: Any, shop: Tenant) -> None:
     page.locator("[data-review]").first.click()
     page.get_by_text("Write a title or a text").first.wait_for()
     assert page.evaluate("document.activeElement.id") == "k-title"
+    page.fill("#k-title", "Warm coats")
+    wait_saved(page)
+    page.locator("[data-review]").first.click()
+    page.get_by_text("Give it a name, for your team.").first.wait_for()
+    assert page.evaluate("document.activeElement.id") == "k-name"
 
 
 def test_a_personal_field_needs_a_stand_in_and_shows_its_holes(
@@ -144,6 +149,7 @@ def test_two_people_who_write_the_same_draft_choose_part_by_part(
     dialog.get_by_text("ben changed this draft").wait_for()
     assert dialog.get_by_text("My words").is_visible()
     assert dialog.get_by_text("Ben's words").is_visible()
+    browser.assert_accessible(page)
     dialog.get_by_role("button", name="Keep what is chosen").click()
     wait_saved(page)
     campaign.refresh_from_db()
@@ -201,6 +207,8 @@ def test_every_width_fits_and_is_accessible(
             page.locator(f'[data-go="{step}"]').click()
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (step, width)
         page.locator('[data-go="content"]').click()
+        page.evaluate("document.querySelectorAll('.k-platform').forEach((one) => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
         browser.assert_accessible(page)
     if width == 360:
         page.locator("#k-show-preview").click()
