@@ -178,6 +178,7 @@ class CampaignAdmin(ConsoleAdmin):
                 path(f"{name}/", wrap(require_safe(self.fragment)), {"name": name}, name=self.url_name(name))
                 for name in board.FRAGMENTS
             ),
+            *composer.routes(self),
             *super().get_urls(),
         ]
 

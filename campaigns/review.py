@@ -143,7 +143,7 @@ def _context(
         "approval": campaign.approvals.select_related("requested_by", "decided_by").first(),
         "headline": words.title(campaign),
         "version": campaign.version,
-        "may_test": any(map(request.user.has_perm, MAY_TEST)),
+        "may_test": any(admin.may(request, one, campaign) for one in MAY_TEST),
         "must_type": reach.reachable > TYPED_ABOVE,
         "warning_keys": ",".join(check.key for check in report.warnings),
         "is_now": campaign.plan["schedule"]["kind"] == "now",

@@ -46,6 +46,12 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("Segments", "filter_alt", "devices", "segment"),
             _item("Categories", "category", "devices", "category"),
             _item("Testers", "phonelink_ring", "campaigns", "tester"),
+            {
+                "title": "Explain",
+                "icon": "quiz",
+                "link": reverse_lazy("explain"),
+                "permission": _may_view("devices", "subscriber"),
+            },
         ],
     },
     {
@@ -60,6 +66,7 @@ NAVIGATION: list[dict[str, Any]] = [
                 "permission": _may_view("tenants", "credential"),
             },
             _item("API keys", "key", "tenants", "apikey"),
+            _item("Roles", "group_add", "tenants", "membership"),
             _item("Staff", "badge", "auth", "user"),
             {"title": "Reasons", "icon": "menu_book", "link": reverse_lazy("reasons")},
         ],
@@ -82,10 +89,12 @@ def _badges(request: HttpRequest) -> Iterator[tuple[str, int]]:
     """Open incidents; for approvers the campaigns that wait for an approval."""
     from campaigns import selectors as campaigns  # the apps are loaded by now
     from notifications.incident_admin import open_ones
+    from tenants import access
 
     yield "Incidents", len(open_ones(request))
-    if request.user.has_perm("campaigns.approve_campaign"):
-        yield "Campaigns", campaigns.waiting_count()
+    own = access.ids(request.user, "campaigns.approve_campaign")
+    if own != []:
+        yield "Campaigns", campaigns.waiting_count(own)
 
 
 TEAL = {
