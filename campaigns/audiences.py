@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from campaigns.document import Audience, Plan
+from config.problems import InvalidField
+from devices import segment_snapshots
 
 
 def of(plan: Plan) -> dict[str, Any]:
@@ -24,6 +27,15 @@ def said(audience: Audience) -> dict[str, Any]:
         shown = str(value).lower() if isinstance(value, bool) else str(value)  # as PostgreSQL's ->> does
         found["attribute"] = {"name": audience.attribute.name, "value": shown}
     return found
+
+
+def frozen(audience: dict[str, Any], application_id: int, *, at: datetime) -> dict[str, int]:
+    """Its segments as they are at a launch: slug → snapshot. One that is gone is left out: nobody is in it."""
+    slugs = [*audience.get("segments", ()), *audience.get("not_segments", ())]
+    try:
+        return segment_snapshots.freeze(application_id, slugs, at=at) if slugs else {}
+    except InvalidField:  # it names one that cannot be asked; the fan-out says so
+        return {}
 
 
 def sliced(audience: dict[str, Any], *, salt: str, lower: int, upper: int, held_out: bool) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def needs(request: HttpRequest, scope: Scope) -> dict[str, Any]:
 def _credentials(request: HttpRequest, scope: Scope) -> list[Need]:
     if not request.user.has_perm("tenants.view_credential"):
         return []
-    states = credential_states.of(Credential.objects.filter(is_active=True, **scope.narrowed))
+    own = scope.within(request.user, "tenants.view_credential")
+    states = credential_states.of(Credential.objects.filter(is_active=True, **own))
     # What the banner above says of an incident is not said twice.
     told = {line.incident.pk for line in incident_admin.banner(request).get("lines", ())}
     return [
@@ -105,7 +106,9 @@ def _stopped(request: HttpRequest, scope: Scope) -> list[Need]:
     if not request.user.has_perm(transitions.STOP):
         return []
     found = selectors.recent().filter(
-        status=Status.PAUSED, latest_run__paused_for__in=list(STOPPED), **scope.narrowed
+        status=Status.PAUSED,
+        latest_run__paused_for__in=list(STOPPED),
+        **scope.within(request.user, transitions.STOP),
     )
     return [
         Need(
@@ -132,7 +135,8 @@ def _approvals(request: HttpRequest, scope: Scope) -> list[Need]:
         | Q(versions__created_by=user)
         | Q(approvals__is_granted=None, approvals__requested_by=user)
     )
-    waiting = selectors.recent().filter(status=Status.WAITING, archived_at=None, **scope.narrowed)
+    decides = scope.within(user, "campaigns.approve_campaign")
+    waiting = selectors.recent().filter(status=Status.WAITING, archived_at=None, **decides)
     found = waiting.exclude(pk__in=Campaign.objects.filter(own, status=Status.WAITING).values("pk"))
     return [
         Need(

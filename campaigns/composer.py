@@ -22,6 +22,7 @@ from campaigns import (
 from campaigns.models import Campaign
 from config import problems
 from config.json import decoded
+from tenants import access
 from tenants.console import ConsoleAdmin, staff
 from tenants.models import Application
 
@@ -131,7 +132,8 @@ def create(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """POST {application: slug, …as save}: a new draft."""
     try:
         fields: dict[str, Any] = decoded(request.body, dict)
-        application = composer_draft.applications(admin, request).get(slug=str(fields.pop("application", "")))
+        own = access.applications(request.user, "campaigns.add_campaign")
+        application = own.get(slug=str(fields.pop("application", "")))
         campaign = services.create(application, by=staff(request), fields=fields)
     except Application.DoesNotExist:
         return problems.Problem.of_field("/application", "there is no such app").plain_response()

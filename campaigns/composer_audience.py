@@ -151,7 +151,7 @@ def people_sample(admin: ConsoleAdmin, request: HttpRequest) -> dict[str, Any]:
 
 
 def _listed(found: Sequence[Person], campaign: Campaign, request: HttpRequest) -> list[dict[str, Any]]:
-    may_look = request.user.has_perm("devices.view_subscriber")
+    may_look = request.user.has_perm("devices.view_subscriber", campaign.application)
     ids = dict(
         Subscriber.objects.filter(
             application_id=campaign.application_id, external_id__in=[one.external_id for one in found]

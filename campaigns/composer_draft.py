@@ -1,6 +1,6 @@
 """The composer's questions: JSON in, JSON out, about a draft as it stands on the page, stored or not.
 
-Each names its application, which is looked for among those the person at the admin may see.
+Each names its application, which is looked for among those the person at the admin may write campaigns of.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from campaigns import services
 from campaigns.models import Campaign
 from config import problems
 from config.json import decoded
+from tenants import access
 from tenants.console import ConsoleAdmin
 from tenants.models import Application
 
@@ -52,9 +53,8 @@ def answers(view: Answer) -> Callable[[ConsoleAdmin, HttpRequest], HttpResponse]
 
 
 def applications(admin: ConsoleAdmin, request: HttpRequest) -> QuerySet[Application]:
-    """Those this person may see."""
-    found: QuerySet[Application] = admin.admin_site.get_model_admin(Application).get_queryset(request)
-    return found.order_by("name")
+    """Those this person may write campaigns of."""
+    return access.applications(request.user, *map(admin.permission, ("add", "change")))
 
 
 def application(admin: ConsoleAdmin, request: HttpRequest, slug: str) -> Application:
@@ -80,5 +80,5 @@ def sketch(admin: ConsoleAdmin, request: HttpRequest, asked: Asked) -> Campaign:
 
 
 def check_writer(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> None:
-    if not (admin.has_add_permission(request) or admin.has_change_permission(request, campaign)):
+    if not (admin.may(request, "add", campaign) or admin.has_change_permission(request, campaign)):
         raise PermissionDenied

@@ -66,7 +66,7 @@ def listing(admin: ConsoleAdmin, request: HttpRequest) -> dict[str, Any]:
         "segments": [row(one) for one in matching.order_by("name")[:LISTED]],
         "named": [row(one) for one in found.filter(slug__in=asked.named)],
         "total": found.count(),
-        "may_add": request.user.has_perm("devices.add_segment"),
+        "may_add": request.user.has_perm("devices.add_segment", campaign.application),
     }
 
 
@@ -82,10 +82,7 @@ def row(segment: Segment) -> dict[str, Any]:
 
 
 def _schema(application_id: int) -> dict[str, Any]:
-    schema = segment_form.schema()
-    for kind in ("categories", "segments"):
-        schema[kind] = [one for one in schema[kind] if one["application_id"] == application_id]
-    return schema
+    return segment_form.schema([application_id])
 
 
 def _sizes(application_id: int, slugs: list[str]) -> dict[str, int | None]:
@@ -131,7 +128,7 @@ def _saved(admin: ConsoleAdmin, request: HttpRequest, application: Application, 
 
 
 def _store(admin: ConsoleAdmin, request: HttpRequest, segment: Segment) -> None:
-    if not request.user.has_perm("devices.add_segment"):
+    if not request.user.has_perm("devices.add_segment", segment.application):
         raise PermissionDenied("A new segment needs a colleague who may add segments.")
     for slug in _slugs(segment):
         segment.slug = slug

@@ -21,6 +21,7 @@ from devices import clocks
 from notifications import reasons
 from notifications.models import Delivery, Tally
 from notifications.selectors import FAILURES
+from tenants import access
 from tenants.console import ConsoleAdmin
 
 Status = Campaign.Status
@@ -229,16 +230,16 @@ def _deeds(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> lis
     found = [
         (possible[deed].words, icon, admin.url(deed, campaign))
         for deed, icon in ICONS.items()
-        if deed in possible and request.user.has_perm(possible[deed].permission)
+        if deed in possible and admin.may(request, possible[deed].permission, campaign)
     ]
-    if admin.has_add_permission(request):
+    if admin.may(request, "add", campaign):
         found.append(("Duplicate", "content_copy", admin.url("duplicate", campaign)))
     return found
 
 
 def _cancel(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> str:
     cancel = transitions.possible(campaign).get("cancel")
-    may = cancel is not None and request.user.has_perm(cancel.permission)
+    may = cancel is not None and admin.may(request, cancel.permission, campaign)
     return admin.url("cancel", campaign) if may else ""
 
 
@@ -281,8 +282,11 @@ def shelve(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     to_archive = request.POST.get("to") != "list"
     seen = dict(_seen(request.POST.getlist("row")))
     done, kept = [], []
-    for campaign in admin.get_queryset(request).filter(pk__in=seen):
+    own = access.ids(request.user, "campaigns.change_campaign")
+    for campaign in access.narrowed(admin.get_queryset(request), own).filter(pk__in=seen):
         try:
+            if not admin.may(request, transitions.EDIT, campaign):
+                raise services.NotAllowed("You may look at it.")
             if campaign.version != seen[campaign.pk]:
                 raise services.NotAllowed("It was changed after this list was shown. Look at it again.")
             (services.archive if to_archive else services.unarchive)(campaign)

@@ -277,7 +277,7 @@ def blocked_credentials(application_id: int) -> list[Any]:
 
 
 def _links(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: Run | None) -> dict[str, str]:
-    may_add, may_export = admin.has_add_permission(request), admin.may(request, MAY_EXPORT, campaign)
+    may_add, may_export = admin.may(request, "add", campaign), admin.may(request, MAY_EXPORT, campaign)
     return {
         "duplicate_url": admin.url("duplicate", campaign) if may_add else "",
         "resend_url": admin.url("resend", campaign) if run and may_add else "",

@@ -69,17 +69,17 @@ def _draft(campaign: Campaign, run: Run, stage: Stage, *, by: str) -> Draft:
         upper=stage.upper,
         held_out=stage.kind == Stage.Kind.HOLDOUT,
     )
+    frozen = _frozen(campaign, run)
     draft = Draft(
         category=campaign.category,
         content={},
-        audience=meant,
+        audience={**meant, "frozen": frozen} if frozen else meant,
         throttle_per_second=schedule.per_second,
         send_at=due if due > timezone.now() else None,
         local_time=timetable.local(campaign, due).isoformat("T", "minutes") if plan.is_local else "",
         send_window=timetable.window(campaign),
         ttl_seconds=schedule.lifetime_hours * 3600 if schedule.lifetime_hours else None,
-        # No key of the API begins with a space.
-        idempotency_key=f" campaign:{campaign.id}:{run.number}:{stage.position}",
+        idempotency_key=_key(campaign, run, stage.position),
         fingerprint=accept.fingerprint([run.plan, meant, stage.variant]),
     )
     variant = plan.variant(stage.variant or plan.variants[0].key)
@@ -91,6 +91,22 @@ def _draft(campaign: Campaign, run: Run, stage: Stage, *, by: str) -> Draft:
         slug=f"campaign-{campaign.id}-{run.number}-{stage.position}",
         by=by,
     )
+
+
+def _key(campaign: Campaign, run: Run, position: int) -> str:
+    """No key of the API begins with a space."""
+    return f" campaign:{campaign.id}:{run.number}:{position}"
+
+
+def _frozen(campaign: Campaign, run: Run) -> dict[str, int]:
+    """The same for all stages, the one that waits for a winner included."""
+    first = Notification.objects.filter(
+        application_id=campaign.application_id, idempotency_key=_key(campaign, run, 0)
+    ).first()
+    if first:
+        return dict(first.audience.get("frozen", {}))
+    plan = campaign.document
+    return audiences.frozen(audiences.of(plan), campaign.application_id, at=max(run.due_at, timezone.now()))
 
 
 # --- what becomes of it -----------------------------------------------------------------------

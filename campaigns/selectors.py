@@ -25,6 +25,7 @@ from notifications import reasons, sums
 from notifications import selectors as notifications
 from notifications.models import Notification
 from notifications.reach import Reach
+from tenants import access
 
 # Pages ask again and again; a rate is measured over what happened in this many seconds.
 RATE_WINDOW = 10.0
@@ -249,20 +250,21 @@ def authors(campaign: Campaign) -> set[int]:
 
 
 def approvers(campaign: Campaign) -> list[User]:
-    """Who may decide about it: with the permission, and no author of it."""
-    allowed = User.objects.with_perm(
-        "campaigns.approve_campaign", backend="django.contrib.auth.backends.ModelBackend"
-    )
+    """Who may decide about it: with the permission in its application, and no author of it."""
+    allowed = access.people("campaigns.approve_campaign", campaign.application_id)
     return list(allowed.exclude(id__in=authors(campaign)).order_by("username"))
 
 
-def waiting_count() -> int:
+def waiting_count(application_ids: Iterable[int] | None = None) -> int:
     """Campaigns that wait for an approval. Every page of an approver shows it: remembered for seconds."""
-    found: int | None = cache.get(_WAITING_KEY)
-    if found is None:
-        found = Campaign.objects.filter(status=Status.WAITING, archived_at=None).count()
-        cache.set(_WAITING_KEY, found, timeout=WAITING_REMEMBERED)
-    return found
+    counts: dict[int, int] | None = cache.get(_WAITING_KEY)
+    if counts is None:
+        waiting = Campaign.objects.filter(status=Status.WAITING, archived_at=None)
+        counts = dict(Counter(waiting.values_list("application_id", flat=True)))
+        cache.set(_WAITING_KEY, counts, timeout=WAITING_REMEMBERED)
+    if application_ids is None:
+        return sum(counts.values())
+    return sum(counts.get(id, 0) for id in application_ids)
 
 
 def forget_waiting() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -244,10 +244,12 @@ def launch(
     user: User | None = None,
     expected: int | None = None,
     overridden: Mapping[str, str] | None = None,
+    once: Callable[[], None] = lambda: None,
 ) -> Campaign:
     """Send it when its schedule says, exactly as `campaign` holds it.
 
-    by: "staff:anna", "key:ab12". expected: how many devices the caller was told it reaches.
+    by: "staff:anna", "key:ab12". expected: how many devices the caller was told it reaches. once: called in the
+    launch's transaction; what it raises undoes it.
     Raises NotAllowed, NotReady, ReachChanged; then nothing is sent. Two marketers, a double click, a second try
     after a lost answer: one run.
     """
@@ -262,6 +264,7 @@ def launch(
     first = timetable.due_at(campaign, now)
     to = _launched(campaign, first, now)
     with transaction.atomic():
+        once()
         transitions.move(
             campaign,
             "launch",

@@ -20,12 +20,12 @@ from tenants.console import ConsoleAdmin, staff
 
 def drawer(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """GET, fragment: whom to send it to; without any device, how to register one."""
-    _check(request)
+    _check(admin, request, campaign)
     return _drawer(admin, request, campaign)
 
 
-def _check(request: HttpRequest) -> None:
-    if not any(map(request.user.has_perm, MAY_TEST)):
+def _check(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> None:
+    if not any(admin.allowed(request, permission, campaign) for permission in MAY_TEST):
         raise PermissionDenied
 
 
@@ -52,7 +52,7 @@ def _drawer(
         "test_url": admin.url("test", campaign),
         "send_test_url": admin.url("send_test", campaign),
         "testers_url": reverse("admin:campaigns_tester_changelist")
-        if request.user.has_perm("campaigns.view_tester")
+        if admin.allowed(request, "campaigns.view_tester", campaign)
         else "",
         "registration": None
         if has_device
@@ -63,7 +63,7 @@ def _drawer(
 
 def send(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """POST: send the saved version to those chosen."""
-    _check(request)
+    _check(admin, request, campaign)
     if request.POST.get("version", "") != str(campaign.version):
         error = "The campaign was changed meanwhile. Nothing was sent: this sends what is saved now."
         return _drawer(admin, request, campaign, error=error)

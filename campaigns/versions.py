@@ -42,7 +42,7 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
     known = campaign.versions.select_related("created_by", "category")
     shown = list((known.filter(number__lt=start) if start else known)[: ON_A_PAGE + 1])
     numbers = list(campaign.versions.values_list("number", flat=True)[:CHOSEN_FROM])
-    may_change = request.user.has_perm("campaigns.change_campaign")
+    may_change = admin.may(request, "campaigns.change_campaign", campaign)
     is_open = campaign.status in Campaign.EDITABLE
     context = {
         "title": f"Versions of {campaign}",
@@ -56,7 +56,7 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         "may_restore": may_change and is_open,
         "is_closed": may_change and not is_open,
         "restore_url": admin.url("restore", campaign),
-        "duplicate_url": admin.url("duplicate", campaign) if admin.has_add_permission(request) else "",
+        "duplicate_url": admin.url("duplicate", campaign) if admin.may(request, "add", campaign) else "",
         "open_url": admin.url("change", campaign),
         "log": _log(campaign),
     }

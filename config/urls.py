@@ -10,6 +10,8 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from campaigns import api as campaigns
+from campaigns import api_deeds as campaign_deeds
 from campaigns import pictures
 from config import health
 from config.problems import Problem
@@ -78,6 +80,20 @@ API: list[URLPattern | URLResolver] = [
     path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
     path("notifications/<uuid:id>/pause", notifications.Pause.as_view()),
     path("notifications/<uuid:id>/resume", notifications.Resume.as_view()),
+    path("campaigns", campaigns.Campaigns.as_view()),
+    path("campaigns/<int:id>", campaigns.OneCampaign.as_view()),
+    path("campaigns/<int:id>/reach", campaigns.CampaignReach.as_view()),
+    path("campaigns/<int:id>/preflight", campaigns.CampaignPreflight.as_view()),
+    path("campaigns/<int:id>/runs", campaigns.CampaignRuns.as_view()),
+    path("campaigns/<int:id>/runs/<int:number>", campaigns.OneCampaignRun.as_view()),
+    path("campaigns/<int:id>/versions", campaigns.CampaignVersions.as_view()),
+    path("campaigns/<int:id>/versions/<int:number>", campaigns.OneCampaignVersion.as_view()),
+    path("campaigns/<int:id>/launch", campaign_deeds.CampaignLaunch.as_view()),
+    path("campaigns/<int:id>/pause", campaign_deeds.CampaignPause.as_view()),
+    path("campaigns/<int:id>/resume", campaign_deeds.CampaignResume.as_view()),
+    path("campaigns/<int:id>/cancel", campaign_deeds.CampaignCancel.as_view()),
+    path("campaigns/<int:id>/unschedule", campaign_deeds.CampaignUnschedule.as_view()),
+    path("campaigns/<int:id>/decide", campaign_deeds.CampaignDecide.as_view()),
     path("reasons", reasons.Reasons.as_view()),
     path("templates", templates.Templates.as_view()),
     path("templates/<slug:slug>", templates.OneTemplate.as_view()),

@@ -340,6 +340,31 @@ class SegmentMember(models.Model):
     subscriber_id = models.BigIntegerField()
 
 
+class SegmentSnapshot(models.Model):
+    """Who a segment's devices were at a launch (devices/segment_snapshots.py). It outlives the segment."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
+    segment_id = models.BigIntegerField()
+    rules = models.JSONField()  # as they were
+    version = models.BinaryField()  # digest of them, and of all the segments they name
+    as_of = models.DateTimeField()  # what "days ago" counts from
+    range_size = models.PositiveIntegerField()  # device ids to a part
+
+    class Meta:
+        indexes = [models.Index(fields=("segment_id", "-as_of"), name="snapshots_newest_first")]
+
+
+class SnapshotPart(models.Model):
+    """The members among the device ids from number x range_size on; written once, by whoever needs it first."""
+
+    pk = models.CompositePrimaryKey("snapshot_id", "number")
+    snapshot = models.ForeignKey(
+        SegmentSnapshot, on_delete=models.CASCADE, related_name="parts", db_index=False
+    )
+    number = models.BigIntegerField()
+    device_ids = ArrayField(models.BigIntegerField())
+
+
 class SegmentSize(models.Model):
     """What a segment's size was."""
 

@@ -26,6 +26,7 @@ from notifications import explain, explain_links, explain_verdict, reasons, sele
 from notifications.explain_links import Subject
 from notifications.explain_verdict import Verdict
 from notifications.models import Delivery, Notification
+from tenants import access
 from tenants.models import Application
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class Row(NamedTuple):
 def page(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm("devices.view_subscriber"):
         raise PermissionDenied
-    applications = list(Application.objects.order_by("name"))
+    applications = list(access.applications(request.user, "devices.view_subscriber").order_by("name"))
     asked = {
         name: request.GET.get(name, "").strip()[: lookup.LONGEST]
         for name in ("person", "subscriber", "application", "notification")
@@ -129,7 +130,8 @@ def _matches(asked: Mapping[str, str], applications: Sequence[Application]) -> l
         return lookup.people(asked["person"], wanted)
     if not (asked["subscriber"].isdecimal() and len(asked["subscriber"]) <= 18):
         return []
-    rows = Subscriber.objects.select_related("application", "quiet_hours").filter(pk=int(asked["subscriber"]))
+    known = Subscriber.objects.filter(application__in=applications)
+    rows = known.select_related("application", "quiet_hours").filter(pk=int(asked["subscriber"]))
     return [lookup.Match(row, "link") for row in rows]
 
 

@@ -36,7 +36,7 @@ def of(verdict: Verdict, subject: Subject, user: AbstractBaseUser | AnonymousUse
         return None
     find = BY_RULE.get(verdict.rule, _notification)
     link = find(subject) if verdict.rule != "send" else _of_sending(verdict, subject)
-    return link if link and user.has_perm(link.permission) else None  # type: ignore[union-attr]
+    return link if link and user.has_perm(link.permission, subject.notification) else None  # type: ignore[union-attr]
 
 
 def _to(label: str, page: str, key: object, *, at: str = "") -> Link:

@@ -11,10 +11,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest('a[href$="#test"]') && location.hash === "#test") openTest();
   });
-  byId("test-drawer")?.addEventListener("close", () => {
+  // "close" does not bubble.
+  document.addEventListener("close", (event) => {
+    if (event.target.id !== "test-drawer") return;
     if (location.hash === "#test") history.replaceState(null, "", location.pathname + location.search);
     byId("test-body").replaceChildren(); // ends the polling
-  });
+  }, true);
 
   // A dialog somebody is filling in stays as it is, and so does the button it gives the focus back to; the server
   // looks again when it is sent.
@@ -28,6 +30,7 @@
     if (event.target.name === "surface") surface = event.target.value;
   });
   document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.target.id === "review") openTest();
     const chosen = event.target.id === "look" && document.querySelector(`input[name="surface"][value="${surface}"]`);
     if (!chosen || chosen.checked) return;
     chosen.checked = true;

@@ -19,6 +19,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from tenants import keys, services
 from tenants.console import ConsoleAdmin
+from tenants.membership_admin import RolesInline
 from tenants.models import ApiKey, Application
 
 # Where a request keeps the secret it has just made, from saving to answering.
@@ -32,6 +33,7 @@ USES = {
 
 @admin.register(Application)
 class ApplicationAdmin(ConsoleAdmin):
+    application_path = "id"
     deeds: ClassVar = {"identity_secret": "change"}
 
     list_display = ("name", "slug", "mode", "default_locale", "default_time_zone", "created_at")
@@ -195,6 +197,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, ModelAdmin):
+    inlines = (RolesInline,)
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

@@ -23,11 +23,18 @@ from tests.conftest import Tenant
 
 @pytest.fixture
 def deeds(
-    shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, anna: User
+    shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, opt_in: Any, anna: User
 ) -> dict[str, Callable[[], bool]]:
     """Each deed's URL → whether it has been done."""
+    # One that is refused, and one that works: without any nothing is launched.
+    credential, _ = (
+        tenants.store_credential(shop.application, provider="console", public={}, secret="") for _ in range(2)
+    )
+    credential.blocked_at = timezone.now()
+    credential.save()
     draft, running, other = make_campaign(), make_campaign(), make_campaign()
     device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
+    opt_in(shop, "ada")
     going, held = make_campaign(), make_campaign()
     waiting = make_campaign(
         schedule={"kind": "at", "starts": f"{timezone.now() + timedelta(days=2):%Y-%m-%dT%H:%M}"}
@@ -40,9 +47,6 @@ def deeds(
     for campaign in (asked, approved, refused_one):
         services.ask(campaign, by=bert, devices=1)
     key, _ = tenants.create_key(shop.application, kind="server")
-    credential = tenants.store_credential(shop.application, provider="console", public={}, secret="")
-    credential.blocked_at = timezone.now()
-    credential.save()
 
     refused, gone, kept = (
         Incident.objects.create(application=shop.application, provider=provider, cause=cause)
@@ -85,7 +89,8 @@ def body(url: str) -> dict[str, str]:
     if "campaigns/campaign/" not in url:
         return {}
     campaign = Campaign.objects.get(pk=url.split("/")[2])
-    return {"version": str(campaign.version), "devices": "0"}
+    warnings = "test,credential_refused_console"
+    return {"version": str(campaign.version), "devices": "1", "warnings": warnings, "reason": "Urgent"}
 
 
 def test_no_deed_is_done_by_get(admin: Client, deeds: dict[str, Callable[[], bool]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from campaigns import testing
+from campaigns import review, testing
 from campaigns.models import Campaign, Run
 from campaigns.models import TestSend as Sent
 from tests import browser
@@ -71,7 +71,7 @@ def test_from_the_review_to_the_undo(page: Any, campaign: Campaign) -> None:
     dialog.get_by_role("button", name="Send to 2 devices").click()
     page.wait_for_url("**/live/")
     assert set(Run.objects.get().overridden.values()) == {"The sale begins today."}
-    page.get_by_role("button", name="Take back to edit").click()
+    page.get_by_role("button", name="Undo send").click()
     page.wait_for_url("**/change/")
     assert Campaign.objects.get().status == "draft"
 
@@ -89,6 +89,18 @@ def test_a_test_from_the_checklist(page: Any, campaign: Campaign) -> None:
     drawer.wait_for(state="hidden")
     page.get_by_role("button", name="Run again").click()
     page.get_by_text("still on its way").wait_for()
+
+
+def test_of_a_large_app_it_comes_in_two_steps(
+    page: Any, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "COUNTED_AT_ONCE", 1)
+    opened(page, campaign)
+    page.get_by_role("button", name="Send a test…").click()
+    page.get_by_label("Me: Mia").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Send to 2 devices").click()
+    page.get_by_role("dialog", name="Send to 2 devices?").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -65,6 +65,9 @@ def test_it_is_asked_for_approved_and_launched(
     with django_capture_on_commit_callbacks(execute=True):
         author.does("ask", note="Please <b>look</b>.")
     assert selectors.waiting_count() == 1
+    groups = second.client.get("/admin/").context["sidebar_navigation"]
+    badges = {item["title"]: item.get("badge") for group in groups for item in group["items"]}
+    assert badges["Campaigns"] == "1"
     assert "Waiting for ben" in author.page()
     assert "Please &lt;b&gt;look&lt;/b&gt;." in second.page()
     assert 'formaction="' in second.page()

@@ -162,7 +162,7 @@ def test_undo_is_said_before_and_after(admin: Client, audience: None, make_campa
     campaign = make_campaign(schedule={"undo": True})
     assert "60 seconds to take it back" in admin.get(url(campaign, "review")).content.decode()
     launch(admin, campaign)
-    assert "Take back to edit" in admin.get(url(campaign, "live")).content.decode()
+    assert "Undo send <span" in admin.get(url(campaign, "live")).content.decode()
     admin.post(url(campaign, "unschedule"))
     assert Campaign.objects.get().status == "draft"
     assert "Changes since it was launched" not in admin.get(url(campaign, "review")).content.decode()
