@@ -58,8 +58,10 @@ def applications(admin: ConsoleAdmin, request: HttpRequest) -> QuerySet[Applicat
 
 
 def application(admin: ConsoleAdmin, request: HttpRequest, slug: str) -> Application:
-    """Raises Http404."""
+    """Raises Http404; PermissionDenied for one they may only look at."""
     if (found := applications(admin, request).filter(slug=slug).first()) is None:
+        if access.applications(request.user, admin.permission("view")).filter(slug=slug).exists():
+            raise PermissionDenied
         raise Http404("There is no such app.")
     return found
 
