@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from PIL import Image
 
 from campaigns import services
 from campaigns.models import Campaign
@@ -179,6 +181,38 @@ def test_a_lost_connection_costs_no_text(
     page.reload()
     page.locator("#composer[data-ready]").wait_for()
     assert not page.get_by_role("button", name="Bring it back").is_visible()
+
+
+def test_a_picture_is_uploaded_and_seen_as_somebody_else_gets_it(
+    page: Any,
+    faults: browser.Faults,
+    ada: None,
+    make_device: Any,
+    shop: Tenant,
+    make_campaign: Callable[..., Campaign],
+    tmp_path: Path,
+) -> None:
+    faults.expect("compose/picture/")
+    make_device(shop, "bob")
+    file = tmp_path / "coat.png"
+    Image.new("RGB", (40, 20), "teal").save(file)
+    campaign = make_campaign()
+    composer(page, campaign)
+    page.set_input_files("#k-file", file)
+    page.get_by_text("40 × 20 pixels.").wait_for()
+    page.locator(".k-ios-note img").wait_for()
+    page.fill("#k-person", "bo")
+    page.get_by_role("option", name="bob").wait_for()
+    page.keyboard.press("Enter")
+    assert page.input_value("#k-person") == "bob"
+    wait_saved(page)
+    campaign.refresh_from_db()
+    assert "/pictures/" in campaign.plan["variants"][0]["content"]["image"]
+    (tmp_path / "note.png").write_text("no picture")
+    with page.expect_response("**/compose/picture/") as answer:
+        page.set_input_files("#k-file", tmp_path / "note.png")
+    assert answer.value.status == 422
+    page.get_by_text("Not a JPEG, PNG, GIF or WebP picture.").wait_for()
 
 
 def test_keys_save_and_close(page: Any, make_campaign: Callable[..., Campaign], shop: Tenant) -> None:
