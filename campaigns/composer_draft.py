@@ -1,6 +1,6 @@
 """The composer's questions: JSON in, JSON out, about a draft as it stands on the page, stored or not.
 
-Each names its application, which is looked for among those the person at the admin may write campaigns of.
+Each names its application, which is looked for among those whose campaigns the person at the admin may see.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def applications(admin: ConsoleAdmin, request: HttpRequest) -> QuerySet[Applicat
 
 
 def application(admin: ConsoleAdmin, request: HttpRequest, slug: str) -> Application:
-    """Raises Http404."""
-    if (found := applications(admin, request).filter(slug=slug).first()) is None:
+    """One whose campaigns this person may see; whether they may write any, `check_writer` says. Raises Http404."""
+    seen = access.applications(request.user, *map(admin.permission, ("view", "add", "change")))
+    if (found := seen.filter(slug=slug).first()) is None:
         raise Http404("There is no such app.")
     return found
 
