@@ -1,6 +1,6 @@
 """The composer's questions: JSON in, JSON out, about a draft as it stands on the page, stored or not.
 
-Each names its application, which is looked for among those whose campaigns the person at the admin may see.
+Each names its application, which is looked for among those the person at the admin may write campaigns of.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def applications(admin: ConsoleAdmin, request: HttpRequest) -> QuerySet[Applicat
 
 
 def application(admin: ConsoleAdmin, request: HttpRequest, slug: str) -> Application:
-    """One whose campaigns this person may see; whether they may write any, `check_writer` says. Raises Http404."""
-    seen = access.applications(request.user, *map(admin.permission, ("view", "add", "change")))
-    if (found := seen.filter(slug=slug).first()) is None:
+    """Raises Http404; PermissionDenied for one they may only look at."""
+    if (found := applications(admin, request).filter(slug=slug).first()) is None:
+        if access.applications(request.user, admin.permission("view")).filter(slug=slug).exists():
+            raise PermissionDenied
         raise Http404("There is no such app.")
     return found
 

@@ -210,6 +210,8 @@ def reach_context(campaign: Campaign, reach: Reach) -> dict[str, Any]:
             (reasons.words(reason), count, f"{count * 100 / whole:.2f}")
             for reason, count in reach.held_back.items()
         ],
+        # At each person's local time nearly everybody is later; the zones say when.
+        "quiet": 0 if campaign.document.is_local else reach.later,
         "reachable_width": f"{reach.reachable * 100 / whole:.2f}",
         "platforms": [(words.PLATFORMS.get(name, name), count) for name, count in reach.platforms.items()],
     }

@@ -89,10 +89,12 @@ def _badges(request: HttpRequest) -> Iterator[tuple[str, int]]:
     """Open incidents; for approvers the campaigns that wait for an approval."""
     from campaigns import selectors as campaigns  # the apps are loaded by now
     from notifications.incident_admin import open_ones
+    from tenants import access
 
     yield "Incidents", len(open_ones(request))
-    if request.user.has_perm("campaigns.approve_campaign"):
-        yield "Campaigns", campaigns.waiting_count()
+    own = access.ids(request.user, "campaigns.approve_campaign")
+    if own != []:
+        yield "Campaigns", campaigns.waiting_count(own)
 
 
 TEAL = {

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from playwright.sync_api import sync_playwright
 
 from simulator.stack import ROOT, Stack, running
-from tests.browser import CHROMIUM, FLAGS
+from tests.chromium import CHROMIUM, FLAGS
 
 FOLDER = ROOT / "docs" / "screenshots"
 DEVICES = 40_000

@@ -2,7 +2,7 @@
 import { clock, language, make, plain } from "./dom.js";
 
 const PARTS = { name: "Name", category: "Category", variants: "Content", defaults: "Stand-ins", missing: "Where a value is missing", audience: "Audience", schedule: "Schedule", experiment: "Comparison", safety: "Safety" };
-const WORDS = { title: "title", body: "text", image: "image", url: "link", actions: "button", share: "share", segments: "in", not_segments: "not in", platforms: "devices", starts: "starts", kind: "kind" };
+const WORDS = { title: "title", body: "text", image: "image", url: "link", actions: "button", share: "share", segments: "in segment", not_segments: "not in segment", platforms: "devices", starts: "starts", kind: "kind" };
 
 export const resolve = (dialog, draft, theirs) => {
   const parts = draft.differing(theirs);
@@ -37,7 +37,8 @@ const said = (value) => (value === undefined ? make("span", { class: "c-quiet" }
 // [where, mine, theirs] of every single value that differs.
 export const rows = (field, mine, theirs) => {
   const [one, other] = [leaves(plain(mine)), leaves(plain(theirs))];
-  return [...new Set([...one.keys(), ...other.keys()])].filter((path) => one.get(path) !== other.get(path)).map((path) => [named(field, path), one.get(path), other.get(path)]);
+  const paths = [...new Set([...one.keys(), ...other.keys()])].filter((path) => !/actions\n\d+\nid$/.test(path));
+  return paths.filter((path) => one.get(path) !== other.get(path)).map((path) => [named(field, path), one.get(path), other.get(path)]);
 };
 
 const leaves = (value, path = [], found = new Map()) => {

@@ -218,10 +218,14 @@ class Content {
 
   removeVariant() {
     const left = this.variants.filter((_, at) => at !== this.view.variant).map((one, at) => ({ ...one, key: KEYS[at] }));
-    const removed = { variants: structuredClone(this.variants), view: { variant: this.view.variant } };
-    this.view.variant = Math.max(0, this.view.variant - 1);
+    const [at, gone] = [this.view.variant, structuredClone(this.variant)];
+    this.view.variant = Math.max(0, at - 1);
     this.draft.set("variants", left);
-    this.root.dispatchEvent(new CustomEvent("undoable", { bubbles: true, detail: { words: "The version is gone.", undo: () => { this.draft.set("variants", removed.variants); this.view.show(removed.view); } } }));
+    const undo = () => {
+      this.draft.set("variants", this.variants.toSpliced(at, 0, gone).map((one, n) => ({ ...one, key: KEYS[n] })));
+      this.view.show({ variant: at });
+    };
+    this.root.dispatchEvent(new CustomEvent("undoable", { bubbles: true, detail: { words: "The version is gone.", undo } }));
   }
 
   askLanguage(isOpen) {

@@ -215,7 +215,9 @@ const csrf = () => document.querySelector('[name="csrfmiddlewaretoken"]')?.value
 const request = async (url, { body, headers }) => {
   let answer;
   try {
-    answer = await fetch(url, { method: "POST", body, headers: { ...headers, Accept: "application/json", "X-CSRFToken": csrf() } });
+    // What is sent while the page is being left still arrives; browsers allow that up to 64 kB.
+    const keepalive = document.hidden && typeof body === "string" && body.length < 20_000;
+    answer = await fetch(url, { method: "POST", body, keepalive, headers: { ...headers, Accept: "application/json", "X-CSRFToken": csrf() } });
   } catch {
     throw new Refused(0);
   }

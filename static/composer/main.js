@@ -17,6 +17,8 @@ class Composer {
     this.draft = new Draft(data);
     this.view = new View();
     this.visited = new Set();
+    // The frame would look for a text field to write each file's name into, and fail or hit a wrong one.
+    for (const input of this.all('input[type="file"]')) input.hasChangeListener = true;
     this.isStrict = false;
     this.content = mountContent(this.one("#k-content"), this.draft, this.view);
     this.preview = mountPreview(this.one("#k-preview"), this.draft, this.view);
@@ -195,7 +197,13 @@ class Composer {
     if (details) details.open = true;
     place.scrollIntoView({ block: "center" });
     place.focus({ preventScroll: true });
-    this.one("#k-name").classList.toggle("is-missing", this.draft.faults.some((one) => one.pointer === "/name"));
+    this.drawName();
+  }
+
+  drawName() {
+    const fault = this.isStrict ? this.draft.faults.find((one) => one.pointer === "/name") : null;
+    this.one("#k-name").classList.toggle("is-missing", Boolean(fault));
+    this.one("#k-name-says").textContent = fault ? sentence(fault.detail) : "";
   }
 
   fieldOf(step, pointer) {
@@ -238,7 +246,7 @@ class Composer {
   listen() {
     const { draft } = this;
     draft.addEventListener("state", () => this.drawState());
-    draft.addEventListener("faults", () => { this.drawSteps(); this.one("#k-name").classList.toggle("is-missing", this.isStrict && draft.faults.some((one) => one.pointer === "/name")); });
+    draft.addEventListener("faults", () => { this.drawSteps(); this.drawName(); });
     draft.addEventListener("summary", () => this.all(".k-section").forEach((one) => this.drawSummary(one)));
     draft.addEventListener("estimate", (event) => this.drawReach(event.detail?.reach));
     draft.addEventListener("created", () => this.created());

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Category, Segment
 from notifications.models import Notification, Template
 from tests import browser
+from tests.campaigns.conftest import notification_of
 from tests.conftest import Tenant
 
 pytestmark = browser.MARKS
@@ -44,12 +46,9 @@ def _pages(
     device = make_device(shop, "ada")
     opt_in(shop, "ada")
     draft, running = make_campaign(), make_campaign(name="Running")
-    admin.post(
-        f"/admin/campaigns/campaign/{running.pk}/launch/",
-        {"version": running.updated_at.isoformat(), "devices": 1},
-    )
-    running.refresh_from_db()
-    Notification.objects.filter(id=running.notification_id).update(recipient_count=10, status="sending")
+    services.launch(running, by="staff:anna")
+    notification = notification_of(running)
+    Notification.objects.filter(id=notification.id).update(recipient_count=10, status="sending")
     category = Category.objects.get(application=shop.application, slug="marketing")
     segment = Segment.objects.create(
         application=shop.application,
@@ -74,7 +73,7 @@ def _pages(
         "new credential": "tenants/credential/add/?provider=apns",
         "subscriber": f"devices/subscriber/{device.subscriber_id}/change/",
         "device": f"devices/device/{device.pk}/change/",
-        "notification": f"notifications/notification/{running.notification_id}/change/",
+        "notification": f"notifications/notification/{notification.pk}/change/",
         "dead letters": "notifications/replay/",
         "staff": "auth/user/",
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from PIL import Image
 
 from campaigns import services
 from campaigns.models import Campaign
@@ -63,6 +65,11 @@ def test_review_goes_to_what_is_missing_first(page: Any, shop: Tenant) -> None:
     page.locator("[data-review]").first.click()
     page.get_by_text("Write a title or a text").first.wait_for()
     assert page.evaluate("document.activeElement.id") == "k-title"
+    page.fill("#k-title", "Warm coats")
+    wait_saved(page)
+    page.locator("[data-review]").first.click()
+    page.get_by_text("Give it a name, for your team.").first.wait_for()
+    assert page.evaluate("document.activeElement.id") == "k-name"
 
 
 def test_a_personal_field_needs_a_stand_in_and_shows_its_holes(
@@ -144,6 +151,7 @@ def test_two_people_who_write_the_same_draft_choose_part_by_part(
     dialog.get_by_text("ben changed this draft").wait_for()
     assert dialog.get_by_text("My words").is_visible()
     assert dialog.get_by_text("Ben's words").is_visible()
+    browser.assert_accessible(page)
     dialog.get_by_role("button", name="Keep what is chosen").click()
     wait_saved(page)
     campaign.refresh_from_db()
@@ -175,6 +183,38 @@ def test_a_lost_connection_costs_no_text(
     assert not page.get_by_role("button", name="Bring it back").is_visible()
 
 
+def test_a_picture_is_uploaded_and_seen_as_somebody_else_gets_it(
+    page: Any,
+    faults: browser.Faults,
+    ada: None,
+    make_device: Any,
+    shop: Tenant,
+    make_campaign: Callable[..., Campaign],
+    tmp_path: Path,
+) -> None:
+    faults.expect("compose/picture/")
+    make_device(shop, "bob")
+    file = tmp_path / "coat.png"
+    Image.new("RGB", (40, 20), "teal").save(file)
+    campaign = make_campaign()
+    composer(page, campaign)
+    page.set_input_files("#k-file", file)
+    page.get_by_text("40 × 20 pixels.").wait_for()
+    page.locator(".k-ios-note img").wait_for()
+    page.fill("#k-person", "bo")
+    page.get_by_role("option", name="bob").wait_for()
+    page.keyboard.press("Enter")
+    assert page.input_value("#k-person") == "bob"
+    wait_saved(page)
+    campaign.refresh_from_db()
+    assert "/pictures/" in campaign.plan["variants"][0]["content"]["image"]
+    (tmp_path / "note.png").write_text("no picture")
+    with page.expect_response("**/compose/picture/") as answer:
+        page.set_input_files("#k-file", tmp_path / "note.png")
+    assert answer.value.status == 422
+    page.get_by_text("Not a JPEG, PNG, GIF or WebP picture.").wait_for()
+
+
 def test_keys_save_and_close(page: Any, make_campaign: Callable[..., Campaign], shop: Tenant) -> None:
     campaign = make_campaign()
     composer(page, campaign)
@@ -201,6 +241,8 @@ def test_every_width_fits_and_is_accessible(
             page.locator(f'[data-go="{step}"]').click()
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (step, width)
         page.locator('[data-go="content"]').click()
+        page.evaluate("document.querySelectorAll('.k-platform').forEach((one) => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
         browser.assert_accessible(page)
     if width == 360:
         page.locator("#k-show-preview").click()

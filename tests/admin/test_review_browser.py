@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from campaigns import review, testing
+from campaigns import review, services, testing
 from campaigns.models import Campaign, Run
 from campaigns.models import TestSend as Sent
 from tests import browser
@@ -126,6 +126,25 @@ def test_it_fits_and_is_accessible(page: Any, campaign: Campaign, scheme: str, w
             ".map((one) => one.textContent.trim())"
         )
         assert not small
+
+
+def test_what_a_second_person_decides_about_fits(
+    page: Any, campaign: Campaign, shop: Tenant, anna: User
+) -> None:
+    zoe = User.objects.create_superuser("zoe")
+    Campaign.objects.update(created_by=zoe)
+    local = {"schedule": {"kind": "local", "starts": "2027-03-28T02:30"}}
+    asked = services.save(Campaign.objects.get(), local, version=1, by=zoe)
+    services.ask(asked, by=zoe, devices=2, note="Please look.")
+    page.set_viewport_size({"width": 360, "height": 800})
+    opened(page, campaign)
+    page.get_by_text("clocks jump over this time").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.querySelector('.c-table-wrap').scrollWidth") <= 360
+    browser.assert_accessible(page)
+    page.get_by_label("A word to the author").fill("Fine.")
+    page.get_by_role("button", name="Approve").click()
+    page.get_by_text("Approved by anna").first.wait_for()
 
 
 def _fits(page: Any, id: str, width: int) -> None:
