@@ -80,6 +80,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "role"
         ordering = ("application__name", "user__username", "role")
         constraints = [
             models.UniqueConstraint(

@@ -96,6 +96,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "role",
                 "ordering": ("application__name", "user__username", "role"),
                 "constraints": [
                     models.UniqueConstraint(

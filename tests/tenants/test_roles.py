@@ -391,3 +391,20 @@ class TestMemberships:
         assert (
             client.get(f"/admin/auth/user/{User.objects.get(username='vera').pk}/change/").status_code == 200
         )
+
+
+def test_the_composer_writes_in_ones_own_applications_only(
+    shop: Tenant, rival: Tenant, make_campaign: Callable[..., Campaign], make_member: Callable[..., User]
+) -> None:
+    """Its questions name an application; other applications' are unknown to it, and looking is not writing."""
+    writer, looker = make_member(shop, Role.MARKETER), make_member(shop, Role.VIEWER)
+
+    def ask(user: User, tenant: Tenant) -> int:
+        said = {"application": tenant.application.slug, "category": "marketing", "plan": {}}
+        address = "/admin/campaigns/campaign/compose/preview/"
+        return signed_in(user).post(address, said, content_type="application/json").status_code
+
+    assert (ask(writer, shop), ask(writer, rival), ask(looker, shop)) == (200, 404, 403)
+    page = signed_in(writer).get("/admin/campaigns/campaign/add/")
+    assert page.status_code == 200
+    assert "Rival" not in page.content.decode()

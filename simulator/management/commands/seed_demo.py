@@ -20,7 +20,8 @@ from notifications import services as notifications
 from simulator.client import Simulation
 from simulator.management import seed
 from tenants import services as tenants
-from tenants.models import Application, Credential
+from tenants.models import Application, Credential, Membership
+from tenants.roles import Role
 
 APPLICATION = "Acme Shop"
 USER = "admin"
@@ -62,7 +63,9 @@ class Command(BaseCommand):
         if missing > 0:
             seed.devices(application.id, devices, web_origin=simulation.webpush)
         _campaigns(application)
-        self.stdout.write(json.dumps({**_login(), **_keys(application), "devices": devices}))
+        login = _login()
+        _colleagues(application, login["password"])
+        self.stdout.write(json.dumps({**login, **_keys(application), "devices": devices}))
 
     def _application(self) -> Application:
         known = Application.objects.filter(name=APPLICATION).first()
@@ -135,6 +138,17 @@ def _login() -> dict[str, str]:
     else:
         get_user_model().objects.create_superuser(USER, "", login["password"])
     return login
+
+
+def _colleagues(application: Application, password: str) -> None:
+    """One person per role, named after it, with the same password: to see what each of them sees."""
+    for role in Role.values:
+        known = get_user_model().objects.filter(username=f"demo-{role}").first()
+        person = known or get_user_model()(username=f"demo-{role}", is_staff=True)
+        if person.pk is None or not person.check_password(password):
+            person.set_password(password)
+            person.save()
+        Membership.objects.get_or_create(user=person, application=application, role=role)
 
 
 def _keys(application: Application) -> dict[str, str]:
