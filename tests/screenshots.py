@@ -42,7 +42,7 @@ SHOTS = (
     Shot("live", "campaigns/campaign/{running}/live/", phone=True),
     Shot("results", "campaigns/campaign/{experiment}/live/"),
     Shot("segment", "devices/segment/{segment}/change/"),
-    Shot("explain", "explain/?person=user-7&application=acme-shop"),
+    Shot("explain", "explain/?person=user-98&notification={notification}"),
     Shot("credentials", "credentials/health/"),
 )
 

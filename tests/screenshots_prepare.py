@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from campaigns import services
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Stage
 from devices.models import Segment
 from tenants.models import Application
 
@@ -107,6 +107,7 @@ print(
             "running": running.pk,
             "experiment": experiment.pk,
             "segment": segment.pk,
+            "notification": str(Stage.objects.get(run=running.latest_run).notification_id),
         }
     )
 )
