@@ -59,7 +59,7 @@ def main() -> int:
                 stack.manage("seed_demo", "--simulator", str(simulator), "--devices", str(DEVICES))
             )
             made = json.loads(stack.manage("shell", "--no-imports", "-c", PREPARE).splitlines()[-1])
-            time.sleep(20)  # phones open what they got
+            time.sleep(100)  # charts count minutes that are over
             with _pages(stack, login) as pages:
                 for shot in SHOTS:
                     _take(pages, shot, shot.url.format(**made))

@@ -83,7 +83,7 @@ services.launch(weekly, by="staff:admin", user=admin)
 running = made(
     "Black Friday",
     variants=[texts("Black Friday starts now", "Everything you saved, up to half price.")],
-    schedule={"undo": False, "per_second": 300},
+    schedule={"undo": False, "per_second": 200},
 )
 services.launch(running, by="staff:admin", user=admin)
 
