@@ -11,6 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from campaigns import live, recipients, watched
 from campaigns.models import Campaign, Run
 from campaigns.recipients import Line, Place
+from config import patience
 from notifications import reasons, sums
 from tenants.console import ConsoleAdmin
 
@@ -25,7 +26,7 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         lines, following = recipients.page(
             run, result=result, reason=reason, after=Place.read(request.GET.get("after", ""))
         )
-    except recipients.TooSlow:
+    except patience.TooSlow:
         lines, following, is_slow = [], None, True
     else:
         is_slow = False

@@ -13,9 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.cache import cache
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 
 from campaigns.models import Run, Stage
+from config import patience
 from devices.models import Device, Subscriber
 from notifications import reasons
 from notifications import selectors as notifications
@@ -36,10 +37,6 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     "cancelled": (Outcome.CANCELLED,),
     "pending": tuple(str(outcome) for outcome in Delivery.NOT_FINAL),
 }
-
-
-class TooSlow(Exception):
-    """There are so many others that the few asked for cannot be found while somebody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +82,22 @@ class Line:
 def page(
     run: Run, *, result: str, reason: str = "", after: Place, size: int = PER_PAGE
 ) -> tuple[list[Line], Place | None]:
-    """The next lines, and where they end if there are more. Raises TooSlow."""
+    """The next lines, and where they end if there are more. Raises TooSlow where there are too many others."""
     stages = _stages(run)
     stretches = [(stage, outcome) for stage in stages for outcome in RESULTS.get(result, ())]
     found: list[tuple[Stage, Delivery]] = []
     place = after
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = '{PATIENCE}'")
-            for number, (stage, outcome) in enumerate(stretches):
-                if number < after.stretch or len(found) > size:
-                    continue
-                lines = _lines(run, stage).filter(outcome=outcome)
-                lines = lines.filter(reason=reason) if reason else lines
-                since = after.id if number == after.stretch else 0
-                for line in lines.filter(id__gt=since)[: size + 1 - len(found)]:
-                    found.append((stage, line))
-                    if len(found) == size:
-                        place = Place(number, line.id)
-    except OperationalError as error:
-        raise TooSlow from error
+    with patience.within(PATIENCE):
+        for number, (stage, outcome) in enumerate(stretches):
+            if number < after.stretch or len(found) > size:
+                continue
+            lines = _lines(run, stage).filter(outcome=outcome)
+            lines = lines.filter(reason=reason) if reason else lines
+            since = after.id if number == after.stretch else 0
+            for line in lines.filter(id__gt=since)[: size + 1 - len(found)]:
+                found.append((stage, line))
+                if len(found) == size:
+                    place = Place(number, line.id)
     return _named(run, found[:size]), place if len(found) > size else None
 
 

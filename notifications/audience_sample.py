@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-from django.db import OperationalError, connection, transaction
-
-from notifications import sample
+from config import patience
+from notifications import people, sample
 from notifications import template_wording as wordings
 from notifications.pipeline import audience as audiences
 from notifications.pipeline import load, policy
@@ -115,14 +113,9 @@ def longest(
     some = sample.of(application_id, LOOKED_AT)
     rows = _read(LONGEST, audience, application_id, category_id, some, attributes=sorted(attributes))
     return [
-        wordings.person(external_id, locale, country, _mapping(attributes))
+        wordings.person(external_id, locale, country, people.mapping(attributes))
         for _, external_id, locale, country, attributes in rows or ()
     ]
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    read = orjson.loads(value) if isinstance(value, str | bytes) else value
-    return read if isinstance(read, dict) else {}
 
 
 def _read(
@@ -137,11 +130,9 @@ def _read(
     scope = {"application": application_id, "category": category_id, **parameters}
     filled = statement.format(ctes=some.cte and f"{some.cte},", audience=source)
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{PATIENCE}'")
+        with patience.within(PATIENCE) as cursor:
             cursor.execute(filled, {**filters, **some.parameters, **scope})
-            rows = cursor.fetchall()
-            cursor.execute("SET LOCAL statement_timeout = DEFAULT")  # the caller's transaction may go on
-    except OperationalError:
+            found: list[Any] = cursor.fetchall()
+    except patience.TooSlow:
         return None
-    return rows
+    return found

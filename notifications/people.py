@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import OperationalError, connection, transaction
 
+from config import patience
 from notifications import sample
 from notifications.pipeline import audience as audiences
 from notifications.pipeline import policy
@@ -56,16 +56,18 @@ def _found(audience: Mapping[str, Any], among: Sample, scope: Mapping[str, Any])
     source, filters = audiences.whole(audience, int(scope["application"]), sample=among.join)
     statement = SOME.format(ctes=among.cte and f"{among.cte},", audience=source)
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{PATIENCE}'")
+        with patience.within(PATIENCE) as cursor:
             cursor.execute(statement, {**filters, **among.parameters, **scope})
             rows = cursor.fetchall()
-            cursor.execute("SET LOCAL statement_timeout = DEFAULT")  # the caller's transaction may go on
-    except OperationalError:
+    except patience.TooSlow:
         return []
-    return [Person(*row[:3], _read(row[3]), row[4]) for row in rows]
+    return [
+        Person(external_id, locale, country, mapping(attributes), platforms)
+        for external_id, locale, country, attributes, platforms in rows
+    ]
 
 
-def _read(attributes: Any) -> dict[str, Any]:
+def mapping(attributes: Any) -> dict[str, Any]:
+    """As PostgreSQL gives them, read."""
     read = orjson.loads(attributes) if isinstance(attributes, str | bytes) else attributes
     return read if isinstance(read, dict) else {}
