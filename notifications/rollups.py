@@ -70,7 +70,9 @@ def timeline(notification_ids: Sequence[UUID], *, most_points: int = 120) -> lis
     found = _read(POINTS.format(rows=rows), {**given, "width": width, "origin": ORIGIN})
     start = first - (first - ORIGIN) % timedelta(seconds=width)
     number = (last - start) // timedelta(seconds=width) + 1
-    points = {at: {"at": at, **_nothing()} for at in _moments(start, timedelta(seconds=width), number)}
+    points: dict[datetime, dict[str, Any]] = {
+        at: {"at": at, **_nothing()} for at in _moments(start, timedelta(seconds=width), number)
+    }
     for at, outcome, count in found:
         points[at][SHOWN[outcome]] += count
     for point in points.values():
