@@ -17,11 +17,12 @@ DEPLOY_ENV := DATABASE_URL=postgresql://localhost/carillon REDIS_URL=redis://loc
 	FIELD_ENCRYPTION_KEYS=$$($(BIN)/python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())')
 
 # Few examples in `make test`, many in `make chaos`.
-PROPERTIES := tests/notifications/pipeline/test_properties.py tests/devices/test_segments_reference.py \
+PROPERTIES := tests/notifications/pipeline/test_properties.py tests/notifications/pipeline/test_policy.py \
+	tests/devices/test_segments_reference.py \
 	tests/devices/test_segments_check.py tests/devices/test_quiet.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run smoke test chaos soak check static bench lint format pins clean
+.PHONY: help demo run smoke test browser screenshots chaos soak check static bench lint format pins clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,12 @@ smoke: $(RUNTIME) ## Boot everything on fresh data, do the main job, report
 test: $(DEVELOPMENT) ## Run the tests
 	@exec $(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not chaos and not soak and not browser" $(ARGS)
 
+browser: $(DEVELOPMENT) ## Walk through the console in Chromium
+	@exec $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m browser $(ARGS)
+
+screenshots: $(DEVELOPMENT) ## Take the pictures in docs/screenshots of a demo that runs
+	@exec $(BIN)/python -m tests.screenshots
+
 chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes two minutes
 	@$(BIN)/python -m pytest -s -m "$(if $(SHORT),short,chaos and not short)" tests/chaos $(ARGS)
 	@$(if $(SHORT),:,HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(PROPERTIES))
@@ -48,7 +55,7 @@ chaos: $(DEVELOPMENT) ## Kill every process, stage every storm; SHORT=1 takes tw
 soak: $(DEVELOPMENT) ## See for MINUTES=15 whether anything grows
 	@exec $(BIN)/python -m pytest -s -m soak tests/chaos $(ARGS)
 
-check: static test smoke ## Run all that CI runs
+check: static test browser smoke ## Run all that CI runs
 	@$(MAKE) --no-print-directory chaos SHORT=1
 
 static: lint

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    admin_pages,
     api,
     campaign,
     events_ingest,
@@ -45,6 +46,7 @@ def main() -> int:
         campaign.whole(stack, key)
         latency.under_campaign(stack, key)
         fairness.beside_a_large_campaign(stack, key)
+        admin_pages.pages(stack, application["application"])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the clock calls: the runs of recurring campaigns. Safe to run twice at once, late, or not for a while."""
+"""The runs of recurring campaigns, which the clock asks for. Safe to run twice at once, late, or not for a while."""
 
 from __future__ import annotations
 
@@ -27,16 +27,10 @@ def _run(id: int) -> None:
     with transaction.atomic():
         campaign = (
             Campaign.objects.select_for_update(of=("self",), skip_locked=True)
-            .select_related("category", "application", "notification")
+            .select_related("category", "application", "latest_run")
             .filter(id=id, status=Campaign.Status.RECURRING, next_run_at__lte=now)
             .first()
         )
         if campaign is None or campaign.next_run_at is None:
             return
-        is_paused = campaign.notification is not None and campaign.notification.paused_at is not None
-        if not is_paused:
-            services.run(campaign, campaign.next_run_at, by="schedule")
-        coming = services.next_run(campaign, campaign.next_run_at, now)
-        Campaign.objects.filter(id=id).update(
-            next_run_at=coming, status=Campaign.Status.RECURRING if coming else Campaign.Status.ENDED
-        )
+        services.next_run(campaign, now)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import HOURLY, rruleset, rrulestr
+from dateutil.rrule import DAILY, HOURLY, WEEKLY, rruleset, rrulestr
 
 from devices import clocks
 
@@ -29,7 +29,13 @@ def check(rule: str, starts: datetime) -> None:
 
 def following(rule: str, starts: datetime, after: datetime | None) -> datetime | None:
     """The first occurrence, or the one after `after`; naive, as `starts`. None: that was the last."""
-    return next((one for one in _occurrences(rule, starts) if after is None or one > after), None)
+    return next((one for one in _occurrences(rule, starts, after) if after is None or one > after), None)
+
+
+def between(rule: str, starts: datetime, first: datetime, last: datetime) -> Iterator[datetime]:
+    """Occurrences from `first` to before `last`; naive. Raises ValueError for a rule that is none."""
+    later = dropwhile(lambda one: one < first, _occurrences(rule, starts))
+    return takewhile(lambda one: one < last, later)
 
 
 def instant(local: datetime, zone_name: str) -> datetime:
@@ -44,7 +50,11 @@ def parsed_local(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _occurrences(rule: str, starts: datetime) -> Iterator[datetime]:
+PERIODS = {HOURLY: timedelta(hours=1), DAILY: timedelta(days=1), WEEKLY: timedelta(weeks=1)}
+
+
+def _occurrences(rule: str, starts: datetime, after: datetime | None = None) -> Iterator[datetime]:
+    """after: whole periods before it may be left out, where they need not be counted: years of hours take seconds."""
     text = rule.strip().removeprefix("RRULE:")
     if len(text) > LONGEST_RULE or "\n" in text:
         raise ValueError(f"A rule is one line of at most {LONGEST_RULE} characters.")
@@ -57,4 +67,8 @@ def _occurrences(rule: str, starts: datetime) -> Iterator[datetime]:
         raise ValueError("It may run once an hour at most.")
     # A rule that never comes about would be looked for until the year 9999.
     last, count = starts + LONGEST, parsed._count
-    return islice(parsed.replace(count=None, until=min(parsed._until or last, last)), count)
+    begins = starts
+    if after is not None and count is None and (period := PERIODS.get(parsed._freq)):
+        step = period * parsed._interval
+        begins += max(0, (after - starts) // step - 1) * step
+    return islice(parsed.replace(dtstart=begins, count=None, until=min(parsed._until or last, last)), count)

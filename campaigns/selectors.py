@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from campaigns import services
-from campaigns.models import Campaign
-from devices.models import Subscriber
+from campaigns import audiences, timetable
+from campaigns.models import Campaign, Stage
+from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
 from notifications import reasons, sums
 from notifications import selectors as notifications
 from notifications.models import Notification
 from notifications.reach import Reach
+from tenants import access
 
 # Pages ask again and again; a rate is measured over what happened in this many seconds.
 RATE_WINDOW = 10.0
@@ -38,104 +41,160 @@ class State(NamedTuple):
 
 
 DRAFT = State("Draft", "edit_note", "off")
+WAITING = State("Waiting for approval", "hourglass_empty", "warn")
+APPROVED = State("Approved", "verified", "good")
 SCHEDULED = State("Scheduled", "schedule", "off")
 PREPARING = State("Resolving audience", "hourglass_top", "run")
 PAUSED = State("Paused", "pause_circle", "warn")
 RECURRING = State("Recurring", "event_repeat", "run")
 SENDING = State("Sending", "send", "run")
+COMPARING = State("Comparing variants", "science", "run")
 FINISHED = State("Finished", "check_circle", "good")
 PROBLEMS = State("Finished with problems", "warning", "warn")
 CANCELLED = State("Cancelled", "cancel", "off")
 NOBODY = State("Reached nobody", "person_off", "warn")
 
+Status = Campaign.Status
 STATES = {
-    Notification.Status.SCHEDULED: SCHEDULED,
-    Notification.Status.FANNING_OUT: PREPARING,
-    Notification.Status.SENDING: SENDING,
-    Notification.Status.CANCELLED: CANCELLED,
+    Status.DRAFT: DRAFT,
+    Status.WAITING: WAITING,
+    Status.APPROVED: APPROVED,
+    Status.SCHEDULED: SCHEDULED,
+    Status.SENDING: SENDING,
+    Status.PAUSED: PAUSED,
+    Status.RECURRING: RECURRING,
+    Status.CANCELLED: CANCELLED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A launched campaign as its page shows it."""
+    """A launched campaign's latest run as its page shows it: its stages' counts, added up."""
 
     state: State
     sum: sums.Sum
+    counts: dict[str, Any]
     is_open: bool
     rate: int  # recipients settled per second, lately
     ends_at: datetime | None
     as_of: datetime
-
-    @property
-    def is_counting(self) -> bool:
-        """The audience is still being resolved: recipients will grow."""
-        return self.state is PREPARING
+    is_counting: bool  # the audience is still being resolved: recipients will grow
 
 
 def recent(application_ids: Iterable[int] | None = None) -> QuerySet[Campaign]:
     """Campaigns with what a list shows of them, newest first."""
-    found = Campaign.objects.select_related("application", "category", "notification").order_by("-id")
+    found = Campaign.objects.select_related("application", "category", "latest_run").order_by("-id")
     return found if application_ids is None else found.filter(application_id__in=application_ids)
 
 
 def with_progress(campaigns: Sequence[Campaign]) -> list[tuple[Campaign, Progress | None]]:
-    """Each campaign with its progress, None for a draft. One query for all of them."""
-    launched = [campaign.notification for campaign in campaigns if campaign.notification]
+    """Each campaign with the progress of its latest run, None without one. Three queries for all of them."""
+    stages = notified([campaign.latest_run_id for campaign in campaigns if campaign.latest_run_id])
+    launched = [notification for own in stages.values() for notification in own]
     counts = notifications.counts(launched) if launched else {}
     return [
-        (campaign, _progress(campaign.notification, counts[campaign.notification.id], rate=0))
-        if campaign.notification
+        (campaign, _progress(campaign, stages.get(campaign.latest_run_id or 0, []), counts, rate=0))
+        if campaign.latest_run_id
         else (campaign, None)
         for campaign in campaigns
     ]
 
 
+def notified(run_ids: Sequence[int]) -> dict[int, list[Notification]]:
+    """The notifications of these runs."""
+    found: dict[int, list[Notification]] = {id: [] for id in run_ids}
+    stages = Stage.objects.filter(run_id__in=run_ids, notification__isnull=False)
+    for stage in stages.select_related("notification__category"):
+        assert stage.notification
+        found[stage.run_id].append(stage.notification)
+    return found
+
+
 def progress(campaign: Campaign) -> Progress:
-    """How far a launched campaign has come, with its pace."""
-    notification = campaign.notification
-    assert notification
-    counts = notifications.counts([notification])[notification.id]
-    settled = counts["recipients"] - counts["pending"]
-    return _progress(notification, counts, rate=_rate(notification.id, notification.created_at, settled))
+    """How far its latest run has come, with its pace."""
+    run = campaign.latest_run
+    assert run
+    launched = notified([run.id])[run.id]
+    return measured(campaign, launched, notifications.counts(launched) if launched else {})
 
 
-def _progress(notification: Notification, counts: dict[str, Any], *, rate: float) -> Progress:
-    status = notifications.status(notification, counts)
-    # A cancelled one goes on until what was under way has ended.
-    is_open = status in Notification.OPEN or bool(counts["pending"])
+def measured(
+    campaign: Campaign, launched: Sequence[Notification], counts: Mapping[UUID, dict[str, Any]]
+) -> Progress:
+    """The same, of counts that are at hand."""
+    run = campaign.latest_run
+    assert run
+    settled = sum(row["recipients"] - row["pending"] for row in counts.values())
+    rate = _rate(run.id, max(run.created_at, min(run.due_at, timezone.now())), settled)
+    return _progress(campaign, launched, counts, rate=rate)
+
+
+def _progress(
+    campaign: Campaign,
+    launched: Sequence[Notification],
+    counts: Mapping[UUID, dict[str, Any]],
+    *,
+    rate: float,
+) -> Progress:
+    total = notifications.added(counts[notification.id] for notification in launched)
+    statuses = [notifications.status(one, counts[one.id]) for one in launched]
     now = timezone.now()
-    ends_at = now + timedelta(seconds=counts["pending"] / rate) if is_open and rate >= 1 else None
+    # A cancelled one goes on until what was under way has ended.
+    is_open = bool(total["pending"]) or _waits(campaign) or not OPEN.isdisjoint(statuses)
+    is_counting = Notification.Status.FANNING_OUT in statuses
+    is_dated = is_open and rate >= 1 and not is_counting
     return Progress(
-        state=state(status, counts),
-        sum=sums.of(notification.id, counts),
+        state=state(campaign, total, is_open=is_open, is_counting=is_counting),
+        sum=sums.of([notification.id for notification in launched], total),
+        counts=total,
         is_open=is_open,
         rate=round(rate),
-        ends_at=ends_at if status != Notification.Status.FANNING_OUT else None,
+        ends_at=now + timedelta(seconds=total["pending"] / rate) if is_dated else None,
         as_of=now,
+        is_counting=is_counting,
     )
 
 
-def state(status: str, counts: dict[str, Any]) -> State:
-    if status == notifications.PAUSED:
-        return PAUSED
-    if status != Notification.Status.DONE:
-        return STATES[Notification.Status(status)]
+OPEN = {*Notification.OPEN, notifications.PAUSED}
+
+
+def _waits(campaign: Campaign) -> bool:
+    """For its moment, for somebody to resume it, or for a winner."""
+    return campaign.status in (Status.SCHEDULED, Status.PAUSED) or compares(campaign)
+
+
+def compares(campaign: Campaign) -> bool:
+    """Its remainder waits for a winner."""
+    run = campaign.latest_run
+    if run is None or run.decided_at or campaign.status not in (Status.SENDING, Status.PAUSED):
+        return False
+    return len(run.plan["variants"]) > 1 and bool(run.plan["experiment"]["test"] < 100)
+
+
+def state(
+    campaign: Campaign,
+    counts: Mapping[str, Any] | None = None,
+    *,
+    is_open: bool = True,
+    is_counting: bool = False,
+) -> State:
+    """What it is called now. counts: of its latest run."""
+    status = Status(campaign.status)
+    if status == Status.SENDING and is_counting:
+        return PREPARING
+    if status == Status.SENDING and counts and not counts["pending"] and compares(campaign):
+        return COMPARING
+    # The stored status lags by up to a second; the counts do not.
+    is_over = status == Status.FINISHED or (status == Status.SENDING and not is_open)
+    if not is_over or counts is None:
+        return STATES.get(status, FINISHED)
     if not counts["accepted"]:
         return NOBODY
     is_ordinary = not counts["uncertain"] and reasons.ORDINARY.issuperset(counts["failed"])
     return FINISHED if is_ordinary else PROBLEMS
 
 
-def state_of(campaign: Campaign, progress: Progress | None) -> State:
-    """Of its latest run, but for a recurring one that waits for the next."""
-    is_idle = progress is None or not progress.is_open
-    if campaign.status == Campaign.Status.RECURRING and is_idle:
-        return RECURRING
-    return progress.state if progress else CANCELLED if campaign.status == Campaign.Status.ENDED else DRAFT
-
-
-def _rate(id: UUID, since: datetime, settled: int) -> float:
+def _rate(id: int, since: datetime, settled: int) -> float:
     """Recipients per second over the last seconds, from what earlier looks at the page saw."""
     now = time.time()
     key = f"carillon:pace:{id}"
@@ -147,9 +206,17 @@ def _rate(id: UUID, since: datetime, settled: int) -> float:
 
 
 def reach(campaign: Campaign) -> Reach:
-    """Whom it would reach. Remembered for half a minute: the form asks while it is being filled in."""
-    audience = services.audience(campaign)
-    asked = json.dumps([campaign.application_id, campaign.category_id, audience], sort_keys=True)
+    """Whom it would reach. Remembered for half a minute: the composer asks while it is being filled in."""
+    asked = json.dumps(
+        [
+            campaign.application_id,
+            campaign.category_id,
+            campaign.plan["audience"],
+            timetable.wishes(campaign, timezone.now()),
+        ],
+        sort_keys=True,
+        default=str,
+    )
     key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
     found = cache.get(key)
     if found is None:
@@ -159,15 +226,69 @@ def reach(campaign: Campaign) -> Reach:
 
 
 def reach_now(campaign: Campaign) -> Reach:
-    """Whom it would reach, counted for this answer."""
+    """Whom it would reach when its schedule says, counted for this answer. Raises InvalidField."""
     return notification_reach.of(
-        services.audience(campaign), application_id=campaign.application_id, category_id=campaign.category_id
+        audiences.of(campaign.document),
+        application_id=campaign.application_id,
+        category_id=campaign.category_id,
+        **timetable.wishes(campaign, timezone.now()),
     )
 
 
-def attribute_names() -> list[str]:
-    """Attributes people have, to offer in the form: those of the newest few hundred, which is cheap."""
-    newest = (
-        Subscriber.objects.exclude(attributes={}).order_by("-id").values_list("attributes", flat=True)[:300]
-    )
+# --- approvals --------------------------------------------------------------------------------
+
+WAITING_REMEMBERED = 20
+_WAITING_KEY = "carillon:approvals:waiting"
+
+
+def authors(campaign: Campaign) -> set[int]:
+    """Who made it, wrote any version, or asks for its approval now."""
+    found = {campaign.created_by_id, campaign.updated_by_id}
+    found |= set(campaign.versions.values_list("created_by", flat=True))
+    found |= set(campaign.approvals.filter(is_granted=None).values_list("requested_by", flat=True))
+    return {id for id in found if id is not None}
+
+
+def approvers(campaign: Campaign) -> list[User]:
+    """Who may decide about it: with the permission in its application, and no author of it."""
+    allowed = access.people("campaigns.approve_campaign", campaign.application_id)
+    return list(allowed.exclude(id__in=authors(campaign)).order_by("username"))
+
+
+def waiting_count(application_ids: Iterable[int] | None = None) -> int:
+    """Campaigns that wait for an approval. Every page of an approver shows it: remembered for seconds."""
+    counts: dict[int, int] | None = cache.get(_WAITING_KEY)
+    if counts is None:
+        waiting = Campaign.objects.filter(status=Status.WAITING, archived_at=None)
+        counts = dict(Counter(waiting.values_list("application_id", flat=True)))
+        cache.set(_WAITING_KEY, counts, timeout=WAITING_REMEMBERED)
+    if application_ids is None:
+        return sum(counts.values())
+    return sum(counts.get(id, 0) for id in application_ids)
+
+
+def forget_waiting() -> None:
+    cache.delete(_WAITING_KEY)
+
+
+def attribute_names(application_id: int) -> list[str]:
+    """Attributes its people have, to offer: those of the newest few hundred, which is cheap."""
+    newest = _people(application_id).exclude(attributes={}).values_list("attributes", flat=True)[:300]
     return sorted({name for attributes in newest if isinstance(attributes, dict) for name in attributes})
+
+
+def locales(application_id: int) -> list[str]:
+    """Those of the newest few thousand people, the most frequent first."""
+    newest = _people(application_id).exclude(locale="").values_list("locale", flat=True)[:3000]
+    return [name for name, _ in Counter(name.replace("_", "-") for name in newest).most_common()]
+
+
+def event_names(application_id: int) -> list[str]:
+    """What its people did, to offer as goals: the newest few hundred of them, by whom events are found."""
+    people = list(_people(application_id).values_list("pk", flat=True)[:500])
+    found = Event.objects.filter(application_id=application_id, subscriber_id__in=people)
+    return sorted(found.values_list("name", flat=True).distinct())
+
+
+def _people(application_id: int) -> QuerySet[Subscriber]:
+    return Subscriber.objects.filter(application_id=application_id).order_by("-id")

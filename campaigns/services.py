@@ -1,254 +1,396 @@
-"""Writes to campaigns: launch, runs, pause, cancel, duplicate."""
+"""Writes to campaigns: save, versions, approval, launch, pause, cancel, decide."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from datetime import UTC, datetime
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
+import msgspec
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import schedules
-from campaigns.models import Campaign, Run
-from devices import clocks, quiet
-from notifications import services as notifications
+from campaigns import checking, document, mails, runs, selectors, timetable, transitions
+from campaigns.checking import NotReady
+from campaigns.contents import Fault
+from campaigns.models import Approval, Campaign, Run, Stage, Version
+from campaigns.transitions import NotAllowed
+from config.json import converted
+from config.problems import InvalidField
+from config.types import text
+from devices.models import Category
 from notifications.models import Notification
-from notifications.pipeline import timing
+from tenants.models import Application
+
+__all__ = ["NotAllowed", "NotReady", "Stale"]
+
+Status = Campaign.Status
+
+# Edits by one person within this time of each other are one version in the history.
+ONE_VERSION = timedelta(minutes=10)
+# A launch is looked at again where the reach has changed by more than this part since the page was shown.
+DRIFT = 0.1
 
 
-class NotLaunchable(Exception):
-    """It is no draft any more, or was edited since it was looked at. Nothing was sent by this call."""
+class Stale(Exception):
+    """Somebody else has changed it since. `campaign`: as it is now."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        super().__init__("It was changed meanwhile.")
+        self.campaign = campaign
 
 
-def content(campaign: Campaign) -> dict[str, Any]:
-    """What the notification says; empty fields are left out."""
-    fields = {"title": campaign.title, "body": campaign.body, "image": campaign.image, "url": campaign.url}
-    return {name: value for name, value in fields.items() if value}
+class ReachChanged(Exception):
+    """It would reach many more or fewer than was said. Nothing was sent."""
+
+    def __init__(self, devices: int) -> None:
+        super().__init__(f"It reaches {devices:,} devices by now.")
+        self.devices = devices
 
 
-def audience(campaign: Campaign) -> dict[str, Any]:
-    """The audience as the send API says it."""
-    match campaign.audience:
-        case Campaign.Audience.PLATFORM:
-            return {"all": True, "platforms": [campaign.platform]}
-        case Campaign.Audience.ATTRIBUTE:
-            return {
-                "all": True,
-                "attribute": {"name": campaign.attribute_name, "value": campaign.attribute_value},
-            }
-    return {"all": True}
+# --- writing it -------------------------------------------------------------------------------
 
 
-def check(campaign: Campaign) -> dict[str, int]:
-    """Payload bytes per provider. Raises PayloadTooLarge, or ValueError naming the field."""
-    return notifications.check_payload(content=content(campaign), overrides={})
-
-
-def launch(campaign: Campaign, *, by: User) -> Campaign:
-    """Send it when its schedule says, exactly as `campaign` holds it.
-
-    Raises NotLaunchable, PayloadTooLarge, or ValueError naming the field; then nothing is sent.
-    Two marketers, a double click, a second try after a lost answer: one notification.
-    """
-    check(campaign)
-    now = timezone.now()
-    is_recurring = campaign.schedule == Campaign.Schedule.RECURRING
-    first = due_at(campaign, now)
+def create(application: Application, *, by: User | None, fields: Mapping[str, Any] | None = None) -> Campaign:
+    """A draft of what is given (as in `save`). Raises InvalidField, Problem."""
+    campaign = drafted(application)
+    campaign.created_by = campaign.updated_by = by
+    _assign(campaign, fields or {})
     with transaction.atomic():
-        changed = Campaign.objects.filter(
-            id=campaign.id, status=Campaign.Status.DRAFT, updated_at=campaign.updated_at
-        ).update(
-            status=Campaign.Status.RECURRING if is_recurring else Campaign.Status.LAUNCHED,
-            launched_at=now,
-            launched_by=by,
-            next_run_at=first if is_recurring else None,
-        )
-        if not changed:
-            raise NotLaunchable
-        if not is_recurring:
-            run(campaign, first, by=f"staff:{by.get_username()}"[:80])
-    campaign.refresh_from_db()
+        campaign.save()
+        _note_version(campaign, by)
     return campaign
 
 
-def coming(campaign: Campaign, now: datetime, *, most: int) -> list[tuple[datetime, datetime]]:
-    """A recurring campaign's next runs: on their wall clock (naive), and when they begin."""
-    found: list[tuple[datetime, datetime]] = []
-    begins = campaign.next_run_at or next_run(campaign, None, now)
-    while begins is not None and len(found) < most:
-        found.append((_local(campaign, begins), begins))
-        begins = next_run(campaign, begins, begins)
-    return found
-
-
-def due_at(campaign: Campaign, now: datetime) -> datetime:
-    """When it begins: where local time counts, in the first place on earth. Raises ValueError naming the field."""
-    if campaign.schedule == Campaign.Schedule.NOW:
-        return now
-    try:
-        starts = schedules.parsed_local(campaign.starts)
-    except ValueError:
-        raise ValueError("starts: choose a date and time") from None
-    if campaign.schedule == Campaign.Schedule.RECURRING:
-        try:
-            schedules.check(campaign.rule, starts)
-        except ValueError as error:
-            raise ValueError(f"rule: {error}") from None
-        return next_run(campaign, None, now) or _over("rule")
-    is_local = campaign.schedule == Campaign.Schedule.LOCAL
-    if (timing.latest(starts) if is_local else schedules.instant(starts, zone_name(campaign))) <= now:
-        _over("starts")
-    return timing.earliest(starts) if is_local else schedules.instant(starts, zone_name(campaign))
-
-
-def _over(field: str) -> NoReturn:
-    raise ValueError(f"{field}: this moment is over")
-
-
-def zone_name(campaign: Campaign) -> str:
-    return campaign.time_zone or campaign.application.default_time_zone
-
-
-def next_run(campaign: Campaign, after: datetime | None, now: datetime) -> datetime | None:
-    """When a recurring campaign's next run begins; what was missed is not made up for. None: that was the last."""
-    starts = schedules.parsed_local(campaign.starts)
-    local = schedules.following(campaign.rule, starts, None if after is None else _local(campaign, after))
-    while local is not None and (moment := _begins(campaign, local)) <= now:
-        local = schedules.following(campaign.rule, starts, local)
-    return None if local is None else moment
-
-
-def _begins(campaign: Campaign, local: datetime) -> datetime:
-    return timing.earliest(local) if is_local(campaign) else schedules.instant(local, zone_name(campaign))
-
-
-def _local(campaign: Campaign, begins: datetime) -> datetime:
-    """The occurrence that begins then, on its wall clock."""
-    if is_local(campaign):
-        return (begins + timing.AHEAD).replace(tzinfo=None)
-    zone = clocks.zone(zone_name(campaign)) or UTC
-    return begins.astimezone(zone).replace(tzinfo=None)
-
-
-def run(campaign: Campaign, due: datetime, *, by: str) -> Run:
-    """One launch, in the caller's transaction: a notification of its own, frozen as the campaign is now."""
-    number = Run.objects.filter(campaign_id=campaign.id).count() + 1
-    draft = _draft(campaign, number, due)
-    (accepted,) = notifications.accept([draft], application_id=campaign.application_id, requested_by=by)
-    Campaign.objects.filter(id=campaign.id).update(notification_id=accepted.id)
-    return Run.objects.create(campaign=campaign, number=number, due_at=due, notification_id=accepted.id)
-
-
-def _draft(campaign: Campaign, number: int, due: datetime) -> notifications.Draft:
-    said, meant = content(campaign), audience(campaign)
-    pace = campaign.throttle_per_second
-    body = json.dumps([campaign.category_id, said, meant, pace, number], sort_keys=True)
-    return notifications.Draft(
-        category=campaign.category,
-        content=said,
-        audience=meant,
-        throttle_per_second=pace,
-        send_at=due if due > timezone.now() else None,
-        local_time=_local(campaign, due).isoformat("T", "minutes") if is_local(campaign) else "",
-        send_window=window(campaign),
-        ttl_seconds=campaign.lifetime_hours * 3600 if campaign.lifetime_hours else None,
-        idempotency_key=f" campaign:{campaign.id}:{number}",  # no key of the API begins with a space
-        fingerprint=hashlib.sha256(body.encode()).digest()[:16],
+def drafted(application: Application) -> Campaign:
+    """A blank draft, unsaved. Raises InvalidField."""
+    usual = (
+        application.categories.filter(kind=Category.Kind.MARKETING).order_by("id").first()
+        or application.categories.order_by("id").first()
     )
+    if usual is None:
+        raise InvalidField("/category", "the app has no category yet")
+    return Campaign(application=application, category=usual)
 
 
-def is_local(campaign: Campaign) -> bool:
-    if campaign.schedule == Campaign.Schedule.RECURRING:
-        return campaign.is_local
-    return campaign.schedule == Campaign.Schedule.LOCAL
+def sketch(application: Application, fields: Mapping[str, Any]) -> Campaign:
+    """A draft of what is given (as in `save`), unsaved: to look at. Raises InvalidField, Problem."""
+    campaign = drafted(application)
+    _assign(campaign, fields)
+    return campaign
 
 
-def window(campaign: Campaign) -> dict[str, Any] | None:
-    """As the send API says it."""
-    if campaign.window_start is None or campaign.window_end is None:
-        return None
-    return {
-        "days": quiet.EVERY_DAY,
-        "start": f"{campaign.window_start:%H:%M}",
-        "end": f"{campaign.window_end:%H:%M}",
-    }
+def save(campaign: Campaign, fields: Mapping[str, Any], *, version: int, by: User | None) -> Campaign:
+    """Change a draft. fields: name, category (slug), and sections of document.Plan, each as a whole.
 
-
-def unschedule(campaign: Campaign) -> Campaign:
-    """Take back a launch of which nothing has begun, to edit it. Raises NotLaunchable when it has."""
+    version: the one the caller has seen. Raises Stale, NotAllowed, InvalidField, Problem; then nothing is changed.
+    """
     with transaction.atomic():
-        locked = (
-            Campaign.objects.select_for_update(of=("self",))
-            .select_related("notification")
-            .get(id=campaign.id)
-        )
-        waiting = locked.notification
-        if locked.status == Campaign.Status.DRAFT:
+        locked = _locked(campaign)
+        if locked.status not in Campaign.EDITABLE:
+            raise NotAllowed(
+                f"This campaign is {locked.get_status_display().lower()}: take it back to edit it."
+            )
+        if locked.version != version:
+            raise Stale(locked)
+        before = (locked.name, locked.category_id, locked.plan)
+        _assign(locked, fields)
+        if before == (locked.name, locked.category_id, locked.plan):
             return locked
-        if waiting:
-            is_waiting = Notification.objects.filter(
-                id=waiting.id, status=Notification.Status.SCHEDULED
-            ).update(status=Notification.Status.CANCELLED, finished_at=timezone.now())
-            if not is_waiting:
-                raise NotLaunchable
-        locked.status, locked.notification, locked.launched_at, locked.next_run_at = (
-            Campaign.Status.DRAFT,
-            None,
-            None,
-            None,
-        )
+        locked.version += 1
+        locked.updated_by = by
         locked.save()
+        _note_version(locked, by)
     return locked
 
 
-def pause(campaign: Campaign) -> Campaign:
-    """Hold what has not been sent; a recurring one makes no new run meanwhile."""
-    if campaign.notification:
-        notifications.pause(campaign.notification)
-    return campaign
+class Fields(msgspec.Struct, forbid_unknown_fields=True):
+    """What `save` takes besides the plan's sections."""
+
+    name: Annotated[str, text(120)] | msgspec.UnsetType = msgspec.UNSET
+    category: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def resume(campaign: Campaign) -> Campaign:
-    if campaign.notification:
-        notifications.resume(campaign.notification)
-    return campaign
+def _assign(campaign: Campaign, fields: Mapping[str, Any]) -> None:
+    sections = {name: value for name, value in fields.items() if name in document.SECTIONS}
+    own = converted({name: value for name, value in fields.items() if name not in sections}, Fields)
+    campaign.plan = document.stored(document.read({**campaign.plan, **sections}))
+    if own.name is not msgspec.UNSET:
+        campaign.name = own.name
+    if own.category is not msgspec.UNSET:
+        category = Category.objects.filter(application_id=campaign.application_id, slug=own.category).first()
+        if category is None:
+            raise InvalidField("/category", "there is no such category")
+        campaign.category = category
 
 
-def cancel(campaign: Campaign) -> Campaign:
-    """Stop what is still waiting, and all further runs; a draft and a finished campaign stay as they are."""
-    Campaign.objects.filter(id=campaign.id, status=Campaign.Status.RECURRING).update(
-        status=Campaign.Status.ENDED, next_run_at=None
+def _locked(campaign: Campaign) -> Campaign:
+    return (
+        Campaign.objects.select_for_update(of=("self",))
+        .select_related("application", "category", "latest_run", "updated_by")
+        .get(id=campaign.id)
     )
-    if campaign.notification:
-        notifications.cancel(campaign.notification)
-    return campaign
+
+
+def _note_version(campaign: Campaign, by: User | None) -> None:
+    says = {"name": campaign.name, "category": campaign.category, "plan": campaign.plan}
+    latest = campaign.versions.first()
+    now = timezone.now()
+    if (
+        latest
+        and not latest.kept_for
+        and latest.created_by_id == (by.pk if by else None)
+        and now - latest.updated_at < ONE_VERSION
+    ):
+        for name, value in {**says, "number": campaign.version}.items():
+            setattr(latest, name, value)
+        latest.save()
+    else:
+        Version.objects.create(campaign=campaign, number=campaign.version, created_by=by, **says)
+
+
+def keep_version(campaign: Campaign, why: str) -> None:
+    """This version stays in the history as it is."""
+    campaign.versions.filter(number=campaign.version).update(kept_for=why)
+
+
+def restore(campaign: Campaign, version: Version, *, seen: int, by: User) -> Campaign:
+    """What it said then becomes its newest version. Raises Stale, NotAllowed, InvalidField, Problem."""
+    fields = {"name": version.name, "category": version.category.slug, **version.plan}
+    with transaction.atomic():
+        keep_version(campaign, "restore")  # edits of one person within minutes would replace it
+        return save(campaign, fields, version=seen, by=by)
 
 
 def duplicate(campaign: Campaign, *, by: User) -> Campaign:
     """A new draft that says the same to the same audience."""
-    return Campaign.objects.create(
-        application=campaign.application,
-        name=f"{campaign.name[:110]} (copy)",
-        category=campaign.category,
-        title=campaign.title,
-        body=campaign.body,
-        image=campaign.image,
-        url=campaign.url,
-        audience=campaign.audience,
-        platform=campaign.platform,
-        attribute_name=campaign.attribute_name,
-        attribute_value=campaign.attribute_value,
-        throttle_per_second=campaign.throttle_per_second,
-        schedule=campaign.schedule,
-        starts=campaign.starts,
-        time_zone=campaign.time_zone,
-        rule=campaign.rule,
-        is_local=campaign.is_local,
-        window_start=campaign.window_start,
-        window_end=campaign.window_end,
-        lifetime_hours=campaign.lifetime_hours,
-        created_by=by,
-    )
+    fields = {"name": f"Copy of {campaign}"[:120], "category": campaign.category.slug, **campaign.plan}
+    return create(campaign.application, by=by, fields=fields)
+
+
+def archive(campaign: Campaign) -> None:
+    """Out of the list's way; what it has sent stays. Raises NotAllowed while something is under way."""
+    # An approval that is open would be waited for by nobody.
+    kept_open = (*Campaign.LIVE, Status.WAITING)
+    free = Campaign.objects.filter(id=campaign.id, version=campaign.version).exclude(status__in=kept_open)
+    if not free.update(archived_at=timezone.now()):
+        raise NotAllowed("It is under way. Cancel it first, or take it back to edit.")
+
+
+def unarchive(campaign: Campaign) -> None:
+    Campaign.objects.filter(id=campaign.id).update(archived_at=None)
+
+
+# --- approval ---------------------------------------------------------------------------------
+
+
+def needs_approval(campaign: Campaign, devices: int) -> bool:
+    above = campaign.application.approval_above
+    return above is not None and devices > above and campaign.status != Status.APPROVED
+
+
+def may_decide(campaign: Campaign, user: User) -> bool:
+    """Nobody approves their own: not who made it, wrote any version since the last yes, or asked."""
+    return user.pk not in selectors.authors(campaign)
+
+
+def ask(campaign: Campaign, *, by: User, devices: int, note: str = "") -> Approval:
+    """Freeze it until a second person has said yes or no. Raises NotAllowed, NotReady."""
+    checking.check(campaign)
+    with transaction.atomic():
+        transitions.move(campaign, "ask", Status.WAITING)
+        keep_version(campaign, "approval")
+        approval = Approval.objects.create(
+            campaign=campaign, version=campaign.version, devices=devices, note=note[:500], requested_by=by
+        )
+        transaction.on_commit(selectors.forget_waiting)
+        transaction.on_commit(lambda: mails.nudge(approval.id))
+    return approval
+
+
+def withdraw(campaign: Campaign) -> Campaign:
+    """Back to a draft. A yes is gone with it."""
+    with transaction.atomic():
+        transitions.move(campaign, "withdraw", Status.DRAFT)
+        campaign.approvals.filter(is_granted=None).delete()
+        transaction.on_commit(selectors.forget_waiting)
+    return campaign
+
+
+def decide_approval(campaign: Campaign, *, by: User, is_granted: bool, answer: str = "") -> Campaign:
+    """Raises NotAllowed, PermissionError for who wrote it."""
+    if not may_decide(campaign, by):
+        raise PermissionError("Nobody approves what they wrote or asked for themselves.")
+    with transaction.atomic():
+        deed, to = ("approve", Status.APPROVED) if is_granted else ("refuse", Status.DRAFT)
+        transitions.move(campaign, deed, to)
+        approval = campaign.approvals.get(is_granted=None)
+        approval.is_granted, approval.answer = is_granted, answer[:500]
+        approval.decided_by, approval.decided_at = by, timezone.now()
+        approval.save(update_fields=["is_granted", "answer", "decided_by", "decided_at"])
+        transaction.on_commit(selectors.forget_waiting)
+        transaction.on_commit(lambda: mails.nudge(approval.id))
+    return campaign
+
+
+# --- sending it -------------------------------------------------------------------------------
+
+
+def launch(
+    campaign: Campaign,
+    *,
+    by: str,
+    user: User | None = None,
+    expected: int | None = None,
+    overridden: Mapping[str, str] | None = None,
+    once: Callable[[], None] = lambda: None,
+) -> Campaign:
+    """Send it when its schedule says, exactly as `campaign` holds it.
+
+    by: "staff:anna", "key:ab12". expected: how many devices the caller was told it reaches. once: called in the
+    launch's transaction; what it raises undoes it.
+    Raises NotAllowed, NotReady, ReachChanged; then nothing is sent. Two marketers, a double click, a second try
+    after a lost answer: one run.
+    """
+    transitions.check(campaign, "launch")
+    now = timezone.now()
+    checking.check(campaign, now)
+    reach = selectors.reach_now(campaign)
+    if expected is not None and reach_changed(reach.reachable, expected):
+        raise ReachChanged(reach.reachable)
+    if needs_approval(campaign, reach.reachable):
+        raise NotAllowed(f"A launch to {reach.reachable:,} devices needs a second person's approval.")
+    first = timetable.due_at(campaign, now)
+    to = _launched(campaign, first, now)
+    with transaction.atomic():
+        once()
+        transitions.move(
+            campaign,
+            "launch",
+            to,
+            launched_at=now,
+            launched_by=user,
+            next_run_at=first if to == Status.RECURRING else None,
+        )
+        keep_version(campaign, "launch")
+        if to != Status.RECURRING:
+            _run(campaign, first, by=by, devices=reach.devices, overridden=overridden)
+    return campaign
+
+
+def reach_changed(devices: int, expected: int) -> bool:
+    """Whether it would reach so many more or fewer than were expected that somebody should look again."""
+    return abs(devices - expected) > max(DRIFT * expected, 10)
+
+
+def _launched(campaign: Campaign, first: datetime, now: datetime) -> Status:
+    if campaign.document.is_recurring:
+        return Status.RECURRING
+    return Status.SCHEDULED if first > now else Status.SENDING
+
+
+def _run(campaign: Campaign, due: datetime, **options: Any) -> Run:
+    try:
+        return runs.make(campaign, due, **options)
+    except InvalidField as error:
+        raise NotReady([Fault(error.pointer, error.detail)]) from error
+
+
+def next_run(campaign: Campaign, now: datetime) -> None:
+    """A recurring campaign's run whose moment has come, in the caller's transaction, which holds its row."""
+    assert campaign.next_run_at
+    devices = selectors.reach_now(campaign).devices
+    runs.make(campaign, campaign.next_run_at, by="schedule", devices=devices)
+    skip_run(campaign, now)
+
+
+def skip_run(campaign: Campaign, now: datetime) -> None:
+    """The next one after `next_run_at`; without one the campaign ends with its last run."""
+    coming = timetable.next_run(campaign, campaign.next_run_at, now)
+    fields: dict[str, Any] = {"next_run_at": coming}
+    if coming is None:
+        fields["status"] = Status.SENDING
+    Campaign.objects.filter(id=campaign.id).update(**fields)
+
+
+def unschedule(campaign: Campaign) -> Campaign:
+    """Take back a launch of which nothing has begun, to edit it. Raises NotAllowed when it has."""
+    with transaction.atomic():
+        locked = _locked(campaign)
+        transitions.check(locked, "unschedule")
+        if locked.latest_run and locked.status == Status.SCHEDULED:
+            waiting = [notification.id for notification in runs.notified(locked.latest_run)]
+            stopped = Notification.objects.filter(
+                id__in=waiting, status=Notification.Status.SCHEDULED
+            ).update(status=Notification.Status.CANCELLED, finished_at=timezone.now(), paused_at=None)
+            if stopped != len(waiting):
+                raise NotAllowed("It has begun. Pause or cancel it instead.")
+        run = locked.latest_run if locked.status == Status.RECURRING else None
+        transitions.move(
+            locked, "unschedule", Status.DRAFT, launched_at=None, next_run_at=None, latest_run=run
+        )
+    return locked
+
+
+def pause(campaign: Campaign, *, why: str = "person", detail: str = "") -> Campaign:
+    """Hold what has not been sent; a recurring one makes no new run meanwhile. Raises NotAllowed."""
+    with transaction.atomic():
+        locked = _locked(campaign)
+        transitions.move(locked, "pause", Status.PAUSED)
+        if locked.latest_run:
+            runs.hold(locked.latest_run, why=why, detail=detail)
+    return locked
+
+
+def resume(campaign: Campaign) -> Campaign:
+    """Go on where it was. Raises NotAllowed."""
+    now = timezone.now()
+    with transaction.atomic():
+        locked = _locked(campaign)
+        transitions.move(locked, "resume", _resumed(locked, now))
+        if locked.latest_run:
+            runs.let_go(locked.latest_run)
+        if locked.next_run_at and locked.next_run_at <= now:
+            skip_run(locked, now)
+    return locked
+
+
+def _resumed(campaign: Campaign, now: datetime) -> Status:
+    if campaign.next_run_at:
+        return Status.RECURRING
+    begins = campaign.latest_run.due_at if campaign.latest_run else now
+    return Status.SCHEDULED if begins > now else Status.SENDING
+
+
+def cancel(campaign: Campaign) -> Campaign:
+    """Stop what is still waiting, and all further runs. Raises NotAllowed."""
+    with transaction.atomic():
+        locked = _locked(campaign)
+        transitions.move(locked, "cancel", Status.CANCELLED, next_run_at=None)
+        if locked.latest_run:
+            runs.cancel(locked.latest_run)
+            Run.objects.filter(id=locked.latest_run.id, decided_at=None).update(decided_at=timezone.now())
+    return locked
+
+
+def decide(campaign: Campaign, variant: str, *, by: str) -> Campaign:
+    """The remainder of its experiment gets this variant; "": nobody gets anything any more. Raises NotAllowed."""
+    with transaction.atomic():
+        locked = _locked(campaign)
+        transitions.check(locked, "decide")
+        run = locked.latest_run
+        if run is None or run.decided_at or not run.stages.filter(kind=Stage.Kind.REST).exists():
+            raise NotAllowed("There is no remainder that waits for a decision.")
+        if variant:
+            stage = runs.send_rest(locked, run, variant, by=by)
+            if stage and stage.notification and locked.status == Status.PAUSED:
+                runs.hold(run, why=run.paused_for, detail=run.paused_detail)
+        Run.objects.filter(id=run.id).update(winner=variant, decided_by=by[:150], decided_at=timezone.now())
+    return locked
+
+
+def as_launched(campaign: Campaign, run: Run) -> Campaign:
+    """The campaign as it was when this run was launched, unsaved."""
+    fields = {field.attname: getattr(campaign, field.attname) for field in Campaign._meta.concrete_fields}
+    return Campaign(**{**fields, "plan": run.plan})

@@ -180,7 +180,7 @@ def verdict(arms: Sequence[Arm], *, planned: int | None, verb: str = "opens") ->
     enough = is_enough(arms, planned=planned)
     if len(arms) < 2 or not any(arm.people for arm in arms):
         nothing = Interval(-1.0, 1.0)
-        return Verdict("No result yet.", None, "", "", 1.0, 0.0, nothing, False, split_ok, _chance(1.0))
+        return Verdict("No result yet.", None, "", "", 1.0, 0.0, nothing, False, split_ok, chance(1.0))
     leader = max(arms, key=lambda arm: arm.rate)
     rival = max((arm for arm in arms if arm is not leader), key=lambda arm: two_proportions(leader, arm))
     pairs = comparisons(len(arms))
@@ -194,7 +194,7 @@ def verdict(arms: Sequence[Arm], *, planned: int | None, verb: str = "opens") ->
     else:
         sentence = _compared(leader, rival, interval, verb if winner else "")
     found = leader.rate - rival.rate
-    return Verdict(sentence, winner, leader.key, rival.key, p, found, interval, enough, split_ok, _chance(p))
+    return Verdict(sentence, winner, leader.key, rival.key, p, found, interval, enough, split_ok, chance(p))
 
 
 def _compared(leader: Arm, rival: Arm, interval: Interval, verb: str) -> str:
@@ -228,7 +228,7 @@ def _split(arms: Sequence[Arm]) -> str:
     )
 
 
-def _chance(p: float) -> str:
+def chance(p: float) -> str:
     """How often two variants that are alike differ as much."""
     if p >= 0.5:
         return "as often as not by chance"

@@ -113,6 +113,10 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the packages: a fresh clone needs no collectstatic step.
 WHITENOISE_USE_FINDERS = True
 
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "tenants.access.MembershipBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -172,11 +176,13 @@ def _tick(task: str, seconds: float) -> dict[str, object]:
 CELERY_BEAT_SCHEDULE = {
     "tick": _tick("notifications.tick", 1.0),
     "campaigns": _tick("campaigns.tick", 1.0),
+    "goals": _tick("campaigns.count_goals", 60.0),
     "sweep": _tick("notifications.sweep", 5.0),
     "segments": _tick("devices.refresh_segments", 60.0),
     "verify": _tick("notifications.verify", 20.0),
     "verify_again": _tick("notifications.verify_again", 300.0),
     "credentials": _tick("notifications.check_credentials", 10.0),
+    "roll_up": _tick("notifications.roll_up", 20.0),
     "partitions": _tick("notifications.make_partitions", 3600.0),
 }
 

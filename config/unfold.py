@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -45,6 +45,13 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("Devices", "smartphone", "devices", "device"),
             _item("Segments", "filter_alt", "devices", "segment"),
             _item("Categories", "category", "devices", "category"),
+            _item("Testers", "phonelink_ring", "campaigns", "tester"),
+            {
+                "title": "Explain",
+                "icon": "quiz",
+                "link": reverse_lazy("explain"),
+                "permission": _may_view("devices", "subscriber"),
+            },
         ],
     },
     {
@@ -59,6 +66,7 @@ NAVIGATION: list[dict[str, Any]] = [
                 "permission": _may_view("tenants", "credential"),
             },
             _item("API keys", "key", "tenants", "apikey"),
+            _item("Roles", "group_add", "tenants", "membership"),
             _item("Staff", "badge", "auth", "user"),
             {"title": "Reasons", "icon": "menu_book", "link": reverse_lazy("reasons")},
         ],
@@ -67,15 +75,26 @@ NAVIGATION: list[dict[str, Any]] = [
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """NAVIGATION, and on Incidents how many are open; unfold would show a badge of none as well."""
-    from notifications.incident_admin import open_ones  # the apps are loaded by now
-
-    if not (count := len(open_ones(request))):
+    """NAVIGATION, with how many wait for somebody; unfold would show a badge of none as well."""
+    counts = {title: count for title, count in _badges(request) if count}
+    if not counts:
         return NAVIGATION
     groups = deepcopy(NAVIGATION)
-    for item in (item for group in groups for item in group["items"] if item["title"] == "Incidents"):
-        item["badge"] = str(count)
+    for item in (item for group in groups for item in group["items"] if item["title"] in counts):
+        item["badge"] = str(counts[item["title"]])
     return groups
+
+
+def _badges(request: HttpRequest) -> Iterator[tuple[str, int]]:
+    """Open incidents; for approvers the campaigns that wait for an approval."""
+    from campaigns import selectors as campaigns  # the apps are loaded by now
+    from notifications.incident_admin import open_ones
+    from tenants import access
+
+    yield "Incidents", len(open_ones(request))
+    own = access.ids(request.user, "campaigns.approve_campaign")
+    if own != []:
+        yield "Campaigns", campaigns.waiting_count(own)
 
 
 TEAL = {

@@ -10,20 +10,23 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.defaults import server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from campaigns import api as campaigns
+from campaigns import api_deeds as campaign_deeds
+from campaigns import pictures
 from config import health
 from config.problems import Problem
 from devices import api as devices
 from devices import api_categories as categories
-from devices import api_events as events
 from devices import api_import as imports
 from devices import api_segments as segments
 from devices import api_subscribers as subscribers
 from devices import centre
 from notifications import api as notifications
+from notifications import api_events as events
 from notifications import api_reasons as reasons
 from notifications import api_segments as reach
 from notifications import api_templates as templates
-from notifications import health_page, reason_page, segment_reach
+from notifications import explain_admin, health_page, reason_page, segment_reach
 
 
 class ExternalId(StringConverter):
@@ -77,6 +80,20 @@ API: list[URLPattern | URLResolver] = [
     path("notifications/<uuid:id>/cancel", notifications.Cancel.as_view()),
     path("notifications/<uuid:id>/pause", notifications.Pause.as_view()),
     path("notifications/<uuid:id>/resume", notifications.Resume.as_view()),
+    path("campaigns", campaigns.Campaigns.as_view()),
+    path("campaigns/<int:id>", campaigns.OneCampaign.as_view()),
+    path("campaigns/<int:id>/reach", campaigns.CampaignReach.as_view()),
+    path("campaigns/<int:id>/preflight", campaigns.CampaignPreflight.as_view()),
+    path("campaigns/<int:id>/runs", campaigns.CampaignRuns.as_view()),
+    path("campaigns/<int:id>/runs/<int:number>", campaigns.OneCampaignRun.as_view()),
+    path("campaigns/<int:id>/versions", campaigns.CampaignVersions.as_view()),
+    path("campaigns/<int:id>/versions/<int:number>", campaigns.OneCampaignVersion.as_view()),
+    path("campaigns/<int:id>/launch", campaign_deeds.CampaignLaunch.as_view()),
+    path("campaigns/<int:id>/pause", campaign_deeds.CampaignPause.as_view()),
+    path("campaigns/<int:id>/resume", campaign_deeds.CampaignResume.as_view()),
+    path("campaigns/<int:id>/cancel", campaign_deeds.CampaignCancel.as_view()),
+    path("campaigns/<int:id>/unschedule", campaign_deeds.CampaignUnschedule.as_view()),
+    path("campaigns/<int:id>/decide", campaign_deeds.CampaignDecide.as_view()),
     path("reasons", reasons.Reasons.as_view()),
     path("templates", templates.Templates.as_view()),
     path("templates/<slug:slug>", templates.OneTemplate.as_view()),
@@ -92,6 +109,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("pictures/<str:digest>", pictures.serve),
     path("p/<str:token>", centre.preferences),
     path("p/<str:token>/unsubscribe", centre.unsubscribe),
     path("p/<str:token>/subscribe", centre.subscribe),
@@ -110,6 +128,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         admin.site.admin_view(require_POST(health_page.check_all)),
         name="credential_check_all",
     ),
+    path("admin/explain/", admin.site.admin_view(require_safe(explain_admin.page)), name="explain"),
     path("admin/reasons/", admin.site.admin_view(require_safe(reason_page.reasons)), name="reasons"),
     path("admin/", admin.site.urls),
 ]

@@ -22,6 +22,7 @@ from devices import (  # noqa: F401 (those called …_admin register)
     category_admin,
     consent,
     links,
+    lookup,
     quiet,
     segment_admin,
     selectors,
@@ -29,14 +30,13 @@ from devices import (  # noqa: F401 (those called …_admin register)
 )
 from devices.models import ConsentChange, Device, Preference, Subscriber
 from devices.selectors import Choice
-from tenants.console import ConsoleAdmin
+from tenants.console import ConsoleAdmin, Scoped
 from tenants.templatetags.console import pretty_json
-
-TAIL = 6  # characters of a token staff may see: enough to tell two apart, useless to send with
 
 
 def token_tail(device: Device) -> str:
-    return f"…{device.token[-TAIL:]}"
+    """Enough to tell two apart, useless to send with."""
+    return f"…{device.token[-lookup.TAIL :]}"
 
 
 def state_chip(device: Device) -> str:
@@ -61,7 +61,7 @@ def field_names(fieldsets: Any) -> list[str]:
     return [name for _, options in fieldsets for name in options["fields"]]
 
 
-class DeviceInline(TabularInline):
+class DeviceInline(Scoped, TabularInline):
     model = Device
     fields = ("device", "state", "token_tail", "app_version", "last_seen_at")
     readonly_fields = fields
@@ -118,7 +118,7 @@ class SubscriberAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> list[str]:
         return field_names(self.fieldsets)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # people come through the API, with their devices
 
     def has_delete_permission(self, request: HttpRequest, obj: Subscriber | None = None) -> bool:
@@ -278,7 +278,7 @@ class DeviceAdmin(ConsoleAdmin):
         ),
     )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:

@@ -13,6 +13,7 @@ from devices import quiet
 from devices.category_admin import CapInline
 from devices.quiet_form import QuietHoursField
 from tenants.admin import ApplicationAdmin as BaseApplicationAdmin
+from tenants.membership_admin import PeopleInline
 from tenants.models import Application
 
 QUIET_HOURS_HELP = (
@@ -40,7 +41,7 @@ class OwnCapInline(CapInline):
 
 @admin.register(Application)
 class ApplicationAdmin(BaseApplicationAdmin):
-    inlines = (OwnCapInline,)
+    inlines = (OwnCapInline, PeopleInline)
 
     def get_inlines(self, request: HttpRequest, obj: Application | None) -> Sequence[Any]:
         return self.inlines if obj else ()

@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 from config.problems import InvalidField
 from devices import caps, categories
 from devices.models import Cap, Category, Preference
-from tenants.console import ConsoleAdmin
+from tenants.console import ConsoleAdmin, Scoped
 from tenants.models import Application
 
 LIFETIMES = {
@@ -69,7 +69,7 @@ class CapFormSet(forms.BaseInlineFormSet):
         ]
 
 
-class CapInline(TabularInline):
+class CapInline(Scoped, TabularInline):
     model = Cap
     formset = CapFormSet
     fields: tuple[str, ...] = ("most", "period", "channel")

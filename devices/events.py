@@ -18,7 +18,7 @@ from devices.people import Attributes
 
 # Partitions exist of this month and the one before.
 OLDEST, AHEAD = timedelta(days=25), timedelta(minutes=5)
-# What became of messages; told by devices, not by the application's systems.
+# What became of messages: notifications/engagement.py.
 RESERVED = frozenset({"received", "opened", "clicked", "converted"})
 
 
@@ -39,9 +39,15 @@ def check(given: Given, now: datetime) -> None:
     if given.at is msgspec.UNSET:
         if given.id is not msgspec.UNSET:
             raise InvalidField("/at", "missing: an event with an id is known again by both")
-    elif given.at > now + AHEAD:
+    else:
+        check_time(given.at, now)
+
+
+def check_time(at: datetime, now: datetime) -> None:
+    """Raises InvalidField."""
+    if at > now + AHEAD:
         raise InvalidField("/at", "more than 5 minutes ahead")
-    elif given.at < now - OLDEST:
+    if at < now - OLDEST:
         raise InvalidField("/at", f"more than {OLDEST.days} days ago")
 
 

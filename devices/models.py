@@ -8,7 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Func, Q
-from django.db.models.functions import MD5, Cast, Now
+from django.db.models.functions import MD5, Cast, Lower, Now, Right
 
 from tenants.models import Application
 
@@ -68,7 +68,9 @@ class Subscriber(models.Model):
         indexes = [
             models.Index(
                 fields=("application", "id"), name="unsubscribed", condition=Q(unsubscribed_at__isnull=False)
-            )
+            ),
+            # How staff find somebody (lookup.py).
+            models.Index("application", Lower("email"), name="subscribers_by_email", condition=~Q(email="")),
         ]
 
     def __str__(self) -> str:
@@ -153,6 +155,13 @@ class Device(models.Model):
                 name="retired_devices_by_token",
                 condition=Q(retired_at__isnull=False),
             ),
+            # How staff find the one of which they see these (lookup.py).
+            models.Index(
+                "application",
+                Right("token", 6),
+                name="devices_by_token_tail",
+                condition=Q(retired_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -181,6 +190,9 @@ class Category(models.Model):
         DROP = "drop", "Do not send"
         INBOX = "inbox", "Inbox only"
         IGNORE = "ignore", "Send all the same"
+
+    # The slug of the one that test messages are sent under: nobody chooses it, no page of choices shows it.
+    TESTS = "test-sends"
 
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="categories")
     slug = models.SlugField(max_length=64)
@@ -326,6 +338,31 @@ class SegmentMember(models.Model):
     pk = models.CompositePrimaryKey("segment_id", "subscriber_id")
     segment_id = models.BigIntegerField()
     subscriber_id = models.BigIntegerField()
+
+
+class SegmentSnapshot(models.Model):
+    """Who a segment's devices were at a launch (devices/segment_snapshots.py). It outlives the segment."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
+    segment_id = models.BigIntegerField()
+    rules = models.JSONField()  # as they were
+    version = models.BinaryField()  # digest of them, and of all the segments they name
+    as_of = models.DateTimeField()  # what "days ago" counts from
+    range_size = models.PositiveIntegerField()  # device ids to a part
+
+    class Meta:
+        indexes = [models.Index(fields=("segment_id", "-as_of"), name="snapshots_newest_first")]
+
+
+class SnapshotPart(models.Model):
+    """The members among the device ids from number x range_size on; written once, by whoever needs it first."""
+
+    pk = models.CompositePrimaryKey("snapshot_id", "number")
+    snapshot = models.ForeignKey(
+        SegmentSnapshot, on_delete=models.CASCADE, related_name="parts", db_index=False
+    )
+    number = models.BigIntegerField()
+    device_ids = ArrayField(models.BigIntegerField())
 
 
 class SegmentSize(models.Model):

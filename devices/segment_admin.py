@@ -13,10 +13,11 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from config.problems import InvalidField, Problem
-from devices import importing_files, segment_lists, segments
+from devices import importing_files, segment_lists, segments, suggestions
 from devices.models import Category, Segment, SegmentSize
 from devices.segment_form import SegmentForm, schema
 from devices.segment_lists import Mode
+from tenants import access
 from tenants.console import ConsoleAdmin
 from tenants.models import Application
 from tenants.templatetags.console import count, things
@@ -78,14 +79,19 @@ class SegmentAdmin(ConsoleAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        if object_id is None and not Application.objects.exists():
+        own = access.applications(request.user, self.permission("add"))
+        if object_id is None and self.has_add_permission(request) and not own.exists():
             messages.info(request, "Create an application first: a segment belongs to one.")
             return HttpResponseRedirect("../../../tenants/application/add/")
+        ids = access.ids(request.user, self.permission("view"))
         segment = self.get_object(request, object_id) if object_id else None
         context = {
             **(extra_context or {}),
-            "schema": schema(),
-            "categories": Category.objects.select_related("application").order_by("name"),
+            "schema": schema(ids),
+            "suggestions": _suggestions(segment, own),
+            "categories": access.narrowed(
+                Category.objects.select_related("application").order_by("name"), ids
+            ),
             "segment": segment,
             "curve": self.history_curve(segment) if segment and segment.size is not None else "",
         }
@@ -135,6 +141,12 @@ class SegmentAdmin(ConsoleAdmin):
         if filled.error_count:
             messages.warning(request, _left_out(filled))
         return back
+
+
+def _suggestions(segment: Segment | None, applications: QuerySet[Application]) -> dict[str, Any]:
+    """For a new one as long as there is but one application."""
+    ids = [segment.application_id] if segment else list(applications.values_list("pk", flat=True)[:2])
+    return suggestions.of(ids[0]) if len(ids) == 1 else {}
 
 
 def _left_out(filled: segment_lists.Filled) -> str:

@@ -12,7 +12,7 @@ from devices import segments
 from devices.models import Category, Segment
 from devices.segment_fields import FIELDS
 from devices.segment_operators import OPERATORS
-from tenants.models import Application
+from tenants import access
 
 REFRESHES = (
     ("", "Every time it is used"),
@@ -55,7 +55,8 @@ class SegmentForm(forms.ModelForm):
         if self.instance.pk:
             for name in ("application", "slug", "kind"):
                 self.fields[name].disabled = True
-        applications = list(Application.objects.values_list("id", flat=True)[:2])
+        offered = self.fields["application"].queryset  # type: ignore[attr-defined]
+        applications = list(offered.values_list("id", flat=True)[:2])
         if len(applications) == 1:
             self.fields["application"].widget = forms.HiddenInput()
             self.initial.setdefault("application", applications[0])
@@ -79,8 +80,12 @@ def words(rules: Any, faults: list[segments.Fault]) -> str:
     return "One rule is not complete." if len(faults) == 1 else f"{len(faults)} things are not right yet."
 
 
-def schema() -> dict[str, Any]:
-    """What the rule builder offers; categories and segments with the application they are of."""
+def schema(ids: list[int] | None) -> dict[str, Any]:
+    """What the rule builder offers; categories and segments of these applications, each with its own."""
+    known = {
+        model: access.narrowed(model.objects.order_by("name"), ids).values("slug", "name", "application_id")
+        for model in (Category, Segment)
+    }
     return {
         "fields": [
             {"name": name, "words": one.words, "kind": one.kind, "choices": list(one.choices.items())}
@@ -90,6 +95,6 @@ def schema() -> dict[str, Any]:
             {"name": name, "words": one.words, "kinds": one.kinds, "takes": one.takes}
             for name, one in OPERATORS.items()
         ],
-        "categories": list(Category.objects.values("slug", "name", "application_id").order_by("name")),
-        "segments": list(Segment.objects.values("slug", "name", "application_id").order_by("name")[:500]),
+        "categories": list(known[Category]),
+        "segments": list(known[Segment][:500]),
     }

@@ -75,6 +75,7 @@ def choices(subscriber: Subscriber) -> list[Choice]:
     return [
         Choice(category, channel, said.get((category.pk, channel)))
         for category in categories(subscriber.application_id)
+        if category.slug != Category.TESTS
         for channel in category.channels
     ]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList as BaseChangeList
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -21,9 +21,10 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from devices.models import Subscriber
-from notifications import (  # noqa: F401 (the first three and the last register)
+from notifications import (  # noqa: F401 (credentials, dead_letters, incident_admin and template_admin register)
     credentials,
     dead_letters,
+    explain_admin,
     incident_admin,
     reasons,
     selectors,
@@ -32,6 +33,7 @@ from notifications import (  # noqa: F401 (the first three and the last register
     template_admin,
 )
 from notifications.models import Delivery, Notification
+from tenants import access
 from tenants.console import ReadOnlyAdmin
 from tenants.templatetags.console import count, pretty_json
 
@@ -49,6 +51,9 @@ OUTCOME_TONES = {
     "failed": "bad",
     "uncertain": "warn",
 }
+
+
+MAY_CANCEL = "notifications.change_notification"
 
 
 def chip(word: str, tone: str) -> str:
@@ -72,7 +77,7 @@ class NotificationList(ChangeList):
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
     pages: ClassVar = {"live_status": "view"}
-    deeds: ClassVar = {"cancel": "campaigns.launch_campaign"}
+    deeds: ClassVar = {"cancel": MAY_CANCEL}
 
     list_display = (
         "what",
@@ -121,9 +126,9 @@ class NotificationAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            return super().change_view(request, object_id, form_url, extra_context)
         notification = self.found(request, object_id)
+        if not self.has_view_permission(request, notification):
+            raise PermissionDenied
         context = {
             **self._live_context(request, notification),
             "title": str(notification),
@@ -147,10 +152,10 @@ class NotificationAdmin(ReadOnlyAdmin):
             "notification": notification,
             "status": status,
             "tone": STATUS_TONES[status],
-            "sum": sums.of(notification.id, counts),
+            "sum": sums.of([notification.id], counts),
             "counted": _ago(notification.verified_at),
             "is_open": is_open,
-            "may_cancel": status in Notification.OPEN and self.may(request, "campaigns.launch_campaign"),
+            "may_cancel": status in Notification.OPEN and self.may(request, MAY_CANCEL, notification),
         }
 
     def cancel(self, request: HttpRequest, notification: Notification) -> HttpResponse:
@@ -187,11 +192,13 @@ RESULT_WORDS = (
     ("pending", "Waiting for another attempt"),
 )
 
+MOST_STAGES = 20  # of one run, whose ledger is shown as one
+
 # The ledger has no index on id alone (an insert would pay for it), so "the newest" are those of the
 # newest notifications: 60 short index scans, whatever the table's size.
 NEWEST = """(notifications_delivery.notification_id, notifications_delivery.id) IN (
     SELECT n.id, d.id
-    FROM (SELECT id FROM notifications_notification ORDER BY id DESC LIMIT 60) n
+    FROM (SELECT id FROM notifications_notification {whose} ORDER BY id DESC LIMIT 60) n
     CROSS JOIN LATERAL (
         SELECT id FROM notifications_delivery WHERE notification_id = n.id ORDER BY id DESC LIMIT 200
     ) d)"""
@@ -216,8 +223,13 @@ class DeliveryList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet:
         queryset = super().get_queryset(request, exclude_parameters)
-        self.is_newest = not (self.params.get("notification_id") or self.params.get("subscriber_id"))
-        return queryset.extra(where=[NEWEST]) if self.is_newest else queryset  # noqa: S610 (a constant)
+        narrowings = ("notification_id", "notification_id__in", "subscriber_id")
+        self.is_newest = not any(self.params.get(name) for name in narrowings)
+        if not self.is_newest:
+            return queryset
+        ids = access.ids(request.user, "notifications.view_delivery")
+        newest = NEWEST.format(whose="" if ids is None else "WHERE application_id = ANY(%s)")
+        return queryset.extra(where=[newest], params=None if ids is None else [ids])  # noqa: S610 (a constant)
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -231,7 +243,17 @@ class DeliveryList(ChangeList):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("moment", "outcome_chip", "why", "person", "device", "lane", "attempt", "detail")
+    list_display = (
+        "moment",
+        "outcome_chip",
+        "why",
+        "person",
+        "device",
+        "lane",
+        "attempt",
+        "detail",
+        "explain",
+    )
     list_display_links = None
     list_filter = (ResultFilter,)
     list_before_template = "notifications/ledger_before.html"
@@ -254,11 +276,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, context)
 
     def _context(self, request: HttpRequest) -> dict[str, Any]:
-        notification = _notification(request.GET.get("notification_id"))
-        if notification is None:
+        asked = request.GET.get("notification_id") or request.GET.get("notification_id__in") or ""
+        ids = access.ids(request.user, "notifications.view_delivery")
+        found = [one for id in asked.split(",")[:MOST_STAGES] if (one := _notification(id, ids))]
+        if not found:
             return {"ledger_of": None}
-        counts = selectors.counts([notification])[notification.id]
-        return {"ledger_of": notification, "sum": sums.of(notification.id, counts)}
+        counts = selectors.added(selectors.counts(found).values())
+        return {"ledger_of": found[0], "sum": sums.of([one.id for one in found], counts)}
 
     @display(description="When (UTC)")
     def moment(self, obj: Delivery) -> str:
@@ -288,9 +312,17 @@ class DeliveryAdmin(ReadOnlyAdmin):
         url = reverse("admin:devices_device_change", args=[obj.device_id])
         return format_html('<a class="c-link" href="{}">#{}</a>', url, obj.device_id)
 
+    @display(description="Why")
+    def explain(self, obj: Any) -> str:
+        if not obj.subscriber_id:
+            return "—"
+        url = explain_admin.url(obj.subscriber_id, obj.notification_id)
+        return format_html('<a class="c-link" href="{}">Explain</a>', url)
 
-def _notification(id: str | None) -> Notification | None:
+
+def _notification(id: str | None, application_ids: list[int] | None) -> Notification | None:
+    known = access.narrowed(Notification.objects.all(), application_ids)
     try:
-        return Notification.objects.filter(id=UUID(id)).first() if id else None
+        return known.filter(id=UUID(id)).first() if id else None
     except (ValueError, ValidationError):
         return None

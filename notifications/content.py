@@ -16,7 +16,11 @@ LINK = (
     rf"^(?!(?:[jJ][aA][vV][aA][sS][cC][rR][iI][pP][tT]|[dD][aA][tT][aA]):)"
     rf"[a-zA-Z][a-zA-Z0-9+.\-]*:[^\s\x00-\x1f]+{END}"
 )
-IMAGE = rf"^https://[^\s\x00-\x1f/]+[^\s\x00-\x1f]*{END}"
+# In the open only from one's own machine, to try things out.
+IMAGE = (
+    rf"^(?:https://[^\s\x00-\x1f/]+|http://(?:localhost|127\.0\.0\.1)(?::[0-9]{{1,5}})?(?=/|{END}))"
+    rf"[^\s\x00-\x1f]*{END}"
+)
 LONGEST_TEXT, LONGEST_LINK, MOST_LOCALES = 4096, 2048, 100
 
 Link = Annotated[

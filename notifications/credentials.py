@@ -20,8 +20,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from notifications import services
 from notifications.models import Incident
 from notifications.providers.base import InvalidCredential
+from tenants import access
 from tenants.console import ConsoleAdmin
-from tenants.models import Application, Credential
+from tenants.models import Credential
 
 Provider = Credential.Provider
 
@@ -211,7 +212,7 @@ STATE_TONES = {
 
 @admin.register(Credential)
 class CredentialAdmin(ConsoleAdmin):
-    deeds: ClassVar = {"resume": "change"}
+    deeds: ClassVar = {"resume": "tenants.check_credential"}
 
     list_display = ("credential", "application", "provider", "state", "facts", "updated_at")
     list_filter = ("provider", "application")
@@ -263,7 +264,7 @@ class CredentialAdmin(ConsoleAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             return super().add_view(request, form_url, extra_context)
-        if not Application.objects.exists():
+        if not access.applications(request.user, "tenants.add_credential").exists():
             messages.info(request, "Create an application first: a credential belongs to one.")
             return HttpResponseRedirect("../../application/add/")
         if request.GET.get("provider") not in FORMS:

@@ -18,6 +18,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -31,6 +32,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from devices.models import Device, Subscriber
 from notifications import lanes, reasons, replays
 from notifications.models import Delivery, Notification, Replay
+from tenants import access
 from tenants.console import ReadOnlyAdmin
 from tenants.models import Application, Credential
 from tenants.templatetags.console import count, things
@@ -40,7 +42,7 @@ COUNTED_MOST = 10_000
 # How long a page counts and a click replays; what is left is said, and the next click goes on with it.
 COUNT_SECONDS, REPLAY_SECONDS = 5.0, 20.0
 SHOWN_MOST = 20
-MAY_REPLAY = "campaigns.launch_campaign"
+MAY_REPLAY = "notifications.add_replay"
 
 PROVIDERS = [(name, str(Credential.Provider(name).label)) for name in lanes.PROVIDERS]
 
@@ -54,11 +56,11 @@ def _moment(label: str) -> forms.DateTimeField:
 
 
 class WhichForm(forms.Form):
-    """Which dead letters are meant; its values are the address of a page. Of an application always: the
+    """Which dead letters are meant; its values are the address of a page. Of one of these applications always: the
     notification's, else the one asked for, else the first."""
 
     application = forms.ModelChoiceField(
-        Application.objects.all(), empty_label=None, label="App", widget=UnfoldAdminSelectWidget
+        Application.objects.none(), empty_label=None, label="App", widget=UnfoldAdminSelectWidget
     )
     provider = forms.ChoiceField(
         required=False, choices=[("", "Any"), *PROVIDERS], widget=UnfoldAdminSelectWidget
@@ -68,14 +70,16 @@ class WhichForm(forms.Form):
     until = _moment("Failed before (UTC)")
     notification = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, data: QueryDict) -> None:
+    def __init__(self, data: QueryDict, applications: QuerySet[Application]) -> None:
         id = _uuid(data.get("notification"))
-        self.of = Notification.objects.filter(id=id).first() if id else None
-        application = self.of.application if self.of else Application.objects.first()
+        of_these = Notification.objects.filter(application__in=applications)
+        self.of = of_these.filter(id=id).first() if id else None
+        application = self.of.application if self.of else applications.first()
         given = {name: data[name] for name in self.base_fields if data.get(name)}
         if application and (self.of or "application" not in given):
             given["application"] = str(application.pk)
         super().__init__(given)
+        self.fields["application"].queryset = applications  # type: ignore[attr-defined]
         seen = replays.reasons(self.cleaned_data["application"].pk) if self.is_valid() else []
         known = dict.fromkeys([*seen, given["reason"]] if "reason" in given else seen)
         choices = [("", "Any"), *((reason, reasons.words(str(reason)).title) for reason in known)]
@@ -111,8 +115,8 @@ class Unclear(Exception):
     """It does not say which may be meant. Then none are, never all."""
 
 
-def asked(data: QueryDict) -> Asked:
-    form = WhichForm(data)
+def asked(data: QueryDict, applications: QuerySet[Application]) -> Asked:
+    form = WhichForm(data, applications)
     if not form.is_valid():
         raise Unclear("Something in the address of that page is not right.")
     if data.get("which") == "all":
@@ -268,7 +272,7 @@ class ReplayAdmin(ReadOnlyAdmin):
 
     def dead_letters(self, request: HttpRequest) -> HttpResponse:
         self._require(request, "view")
-        form = WhichForm(request.GET)
+        form = WhichForm(request.GET, self._applications(request))
         context: dict[str, Any] = {"form": form}
         if form.is_valid():
             context |= self._page(form, _cursor(request.GET.get("before", "")))
@@ -291,7 +295,8 @@ class ReplayAdmin(ReadOnlyAdmin):
     def dead_letter(self, request: HttpRequest, notification_id: UUID, device_id: int) -> HttpResponse:
         """All that happened to one recipient of one notification."""
         self._require(request, "view")
-        notification = Notification.objects.filter(id=notification_id).select_related("application").first()
+        known = Notification.objects.filter(application__in=self._applications(request))
+        notification = known.filter(id=notification_id).select_related("application").first()
         lines = replays.lines(notification, device_id) if notification else []
         if notification is None or not lines:
             raise Http404("There is no such recipient.")
@@ -309,7 +314,7 @@ class ReplayAdmin(ReadOnlyAdmin):
         """What a replay would do, counted now."""
         self._require(request, MAY_REPLAY)
         try:
-            wanted = asked(request.GET)
+            wanted = asked(request.GET, self._applications(request, MAY_REPLAY))
             found, is_complete = _within(COUNT_SECONDS, (replays.find(one) for one in wanted.criteria))
         except Unclear as error:
             return self._back(request, str(error))
@@ -332,7 +337,7 @@ class ReplayAdmin(ReadOnlyAdmin):
         self._require(request, MAY_REPLAY)
         by = f"staff:{request.user.get_username()}"
         try:
-            wanted = asked(request.POST)
+            wanted = asked(request.POST, self._applications(request, MAY_REPLAY))
             lots = (replays.start(one, requested_by=by) for one in wanted.criteria)
             replayed, is_complete = _within(REPLAY_SECONDS, lots)
         except Unclear as error:
@@ -368,6 +373,9 @@ class ReplayAdmin(ReadOnlyAdmin):
             reverse("admin:notifications_notification_change", args=[replayed[0].notification_id])
         )
 
+    def _applications(self, request: HttpRequest, permission: str = "") -> QuerySet[Application]:
+        return access.applications(request.user, permission or self.permission("view"))
+
     def _require(self, request: HttpRequest, permission: str) -> None:
         if not (self.has_view_permission(request) and self.may(request, permission)):
             raise PermissionDenied
@@ -381,7 +389,9 @@ class ReplayAdmin(ReadOnlyAdmin):
     def _back(self, request: HttpRequest, why: str) -> HttpResponse:
         messages.error(request, why)
         data = request.POST or request.GET
-        return HttpResponseRedirect(f"{self.url('dead_letters')}?{WhichForm(data).address}")
+        return HttpResponseRedirect(
+            f"{self.url('dead_letters')}?{WhichForm(data, self._applications(request)).address}"
+        )
 
 
 def _within(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
+from config.problems import InvalidField
 from devices import clocks, quiet, selectors
 from devices.models import Category, Device, Subscriber
 from notifications import template_versions
@@ -21,7 +22,7 @@ from notifications import template_wording as wordings
 from notifications.models import Notification, Recent, TemplateVersion
 from notifications.pipeline import audience, policy, terms
 from notifications.pipeline.terms import Limit, Terms
-from notifications.pipeline.timing import Moment, Rule
+from notifications.pipeline.timing import LATE_REASONS, Moment, Rule
 from notifications.templating import Missing, NotRenderable
 
 Step = dict[str, Any]
@@ -85,7 +86,10 @@ def _case(notification: Notification, subscriber: Subscriber) -> Case:
 def _meant(notification: Notification, subscriber: Subscriber) -> list[int | None]:
     """The person's devices that are in the audience now; [None] for a person without any, listed by name."""
     asked = {"application": notification.application_id, "subscriber": subscriber.id}
-    source, parameters = audience.whole(notification.audience, notification.application_id)
+    try:
+        source, parameters = audience.whole(notification.audience, notification.application_id)
+    except InvalidField:  # its segment was deleted: there is nobody in it
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT d.device_id FROM ({source}) AS d WHERE d.subscriber_id = %(subscriber)s",
@@ -134,10 +138,11 @@ def _address(case: Case) -> Step:
 def _deadline(case: Case) -> Step:
     timed = terms.timing_of(case.notification)
     ends = timed.expires_at(timed.zone(case.zone))
+    late = case.moment.reason if case.moment.reason in LATE_REASONS else ""
     return _step(
         "deadline",
         f"worth sending until {ends:%Y-%m-%d %H:%M} UTC",
-        reason="expired" if case.at >= ends else "",
+        reason="expired" if case.at >= ends else late,
     )
 
 
@@ -194,7 +199,7 @@ def _caps(case: Case) -> Iterator[Step]:
         application_id=notification.application_id, recipient=case.subscriber.id
     ).first()
     for limit in case.said.limits:
-        taken = _taken(recent, limit, notification, case.moment)
+        taken = _taken(recent, limit, notification, case.moment.day)
         has_place = recent is not None and notification.id in recent.notification_ids
         period = "week" if limit.is_weekly else "day"
         sees = f"{taken} others of at most {limit.most} in that {period}" + (
@@ -203,14 +208,26 @@ def _caps(case: Case) -> Iterator[Step]:
         yield _step("cap", sees, reason="" if has_place or taken < limit.most else "capped")
 
 
-def _taken(recent: Recent | None, limit: Limit, notification: Notification, moment: Moment) -> int:
+def full_cap(notification: Notification, subscriber: Subscriber, at: datetime) -> tuple[int, Limit] | None:
+    """(others it counted, the limit) of the cap that left no place on the day of `at`, as far as is still known."""
+    recent = Recent.objects.filter(
+        application_id=notification.application_id, recipient=subscriber.id
+    ).first()
+    day = at.astimezone(terms.timing_of(notification).zone(subscriber.time_zone)).date()
+    for limit in terms.of(notification.category_id).limits:
+        if (taken := _taken(recent, limit, notification, day)) >= limit.most:
+            return taken, limit
+    return None
+
+
+def _taken(recent: Recent | None, limit: Limit, notification: Notification, on: date) -> int:
     if recent is None:
         return 0
-    week = moment.day.isocalendar()[:2]
+    week = on.isocalendar()[:2]
     return sum(
         category in limit.category_ids
         and id != notification.id
-        and (day.isocalendar()[:2] == week if limit.is_weekly else day == moment.day)
+        and (day.isocalendar()[:2] == week if limit.is_weekly else day == on)
         for id, category, day in zip(recent.notification_ids, recent.category_ids, recent.days, strict=True)
     )
 
@@ -224,7 +241,9 @@ def _moment(case: Case) -> Step:
             *([f"only from {window['start']} to {window['end']}"] if window else []),
         ]
     )
-    is_other = moment.reason and not moment.reason.startswith("quiet_hours")
+    is_other = (
+        moment.reason and moment.reason not in LATE_REASONS and not moment.reason.startswith("quiet_hours")
+    )
     until = moment.due_at if moment.due_at and moment.due_at > timezone.now() else None
     return _step("time", sees or "any time", reason=moment.reason if is_other else "", until=until)
 

@@ -23,6 +23,7 @@ from notifications import checks, credential_states, lanes
 from notifications.credential_states import CredentialState, State
 from notifications.models import Incident
 from notifications.pipeline import wake
+from tenants import access
 from tenants.models import ApiKey, Credential
 
 HOURS = 24
@@ -85,9 +86,9 @@ class Card:
 def health(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm("tenants.view_credential"):
         raise PermissionDenied
-    now = timezone.now()
+    now, ids = timezone.now(), access.ids(request.user, "tenants.view_credential")
     found = list(
-        Credential.objects.filter(is_active=True)
+        access.narrowed(Credential.objects.filter(is_active=True), ids)
         .select_related("application")
         .order_by("application__name", "id")
     )
@@ -99,7 +100,7 @@ def health(request: HttpRequest) -> HttpResponse:
         "is_checking": any(card.is_checking for card in cards),
         "is_overdue": any(now - one.check_due_at > OVERDUE for one in found),
         "last_at": max((one.checked_at for one in found if one.checked_at), default=None),
-        "may_change": request.user.has_perm("tenants.change_credential"),
+        "may_change": request.user.has_perm("tenants.check_credential"),
         "may_add": request.user.has_perm("tenants.add_credential"),
         "expiring": list(_expiring(request, now)),
     }
@@ -108,9 +109,10 @@ def health(request: HttpRequest) -> HttpResponse:
 
 def check_all(request: HttpRequest) -> HttpResponse:
     """POST: the next run checks them all; the page shows them come in."""
-    if not request.user.has_perm("tenants.change_credential"):
+    if not request.user.has_perm("tenants.check_credential"):
         raise PermissionDenied
-    count = checks.ask_again(Credential.objects.all())
+    own = access.ids(request.user, "tenants.check_credential")
+    count = checks.ask_again(access.narrowed(Credential.objects.all(), own))
     wake.checks()
     messages.success(request, f"{count} credential{' is' if count == 1 else 's are'} being checked.")
     return HttpResponseRedirect(reverse("credential_health"))
@@ -244,9 +246,10 @@ def _hour(credential: Credential, incidents: Sequence[Incident], begin: datetime
 def _expiring(request: HttpRequest, now: datetime) -> Iterable[tuple[str, datetime, str]]:
     """(what, when, url): API keys, and the certificate authority providers are trusted by."""
     if request.user.has_perm("tenants.view_apikey"):
-        keys = ApiKey.objects.filter(
+        soon = ApiKey.objects.filter(
             revoked_at__isnull=True, expires_at__gt=now, expires_at__lt=now + SOON
         ).select_related("application")
+        keys = access.narrowed(soon, access.ids(request.user, "tenants.view_apikey"))
         for key in keys.order_by("expires_at"):
             what = f"API key {key.name or key} of {key.application}"
             yield what, key.expires_at or now, reverse("admin:tenants_apikey_change", args=[key.pk])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse, reverse_lazy
@@ -15,6 +16,7 @@ from unfold.paginator import InfinitePaginator
 
 from notifications import incidents, reasons
 from notifications.models import Incident
+from tenants import access
 from tenants.console import ReadOnlyAdmin
 from tenants.models import Credential
 
@@ -23,6 +25,7 @@ LIST = reverse_lazy("admin:notifications_incident_changelist")
 # Where a request keeps what it has read of the open ones: the sidebar and the banner share it.
 READ = "carillon.open_incidents"
 # Whoever sees campaigns sees why they wait.
+MAY_ACT = "notifications.change_incident"
 MAY_SEE = ("notifications.view_incident", "campaigns.view_campaign")
 
 
@@ -37,8 +40,8 @@ class Line(NamedTuple):
 def open_ones(request: HttpRequest) -> list[Any]:
     """What is wrong now; one query per request, and none for those who may not see it."""
     if READ not in request.META:
-        may_see = any(map(request.user.has_perm, MAY_SEE))
-        request.META[READ] = list(incidents.open_ones()) if may_see else []
+        ids = access.ids(request.user, *MAY_SEE)
+        request.META[READ] = [] if ids == [] else list(access.narrowed(incidents.open_ones(), ids))
     return request.META[READ]
 
 
@@ -81,9 +84,9 @@ def _places(incident: Any) -> list[str]:
 
 def _place(request: HttpRequest, incident: Any) -> str:
     *credential, own = _places(incident)
-    if credential and request.user.has_perm("tenants.change_credential"):
+    if credential and request.user.has_perm("tenants.view_credential", incident):
         return credential[0]
-    return own if request.user.has_perm("notifications.view_incident") else ""
+    return own if request.user.has_perm("notifications.view_incident", incident) else ""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -105,9 +108,9 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
     deeds: ClassVar = {
-        "resume": "tenants.change_credential",
-        "really_gone": "tenants.change_credential",
-        "our_mistake": "tenants.change_credential",
+        "resume": MAY_ACT,
+        "really_gone": MAY_ACT,
+        "our_mistake": MAY_ACT,
     }
 
     list_display = ("what", "state", "application", "since", "lasted", "told")
@@ -148,12 +151,12 @@ class IncidentAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        if not self.has_view_permission(request):
-            return super().change_view(request, object_id, form_url, extra_context)
         incident = self.found(request, object_id)
+        if not self.has_view_permission(request, incident):
+            raise PermissionDenied
         said = incidents.said(incident)
         tone, word = _state(incident)
-        may_act = incident.closed_at is None and self.may(request, "tenants.change_credential")
+        may_act = incident.closed_at is None and self.may(request, MAY_ACT, incident)
         context = {
             "title": said.title,
             "incident": incident,
@@ -173,7 +176,7 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def _credential(self, request: HttpRequest, incident: Incident) -> Credential | None:
         """The refused one, where the incident is about it."""
-        if not request.user.has_perm("tenants.view_credential"):
+        if not self.may(request, "tenants.view_credential", incident):
             return None
         of_provider = Credential.objects.filter(
             application_id=incident.application_id, provider=incident.provider, is_active=True

@@ -12,6 +12,11 @@ from django.db.models import JSONField, Q, Value
 from django.db.models.functions import Now
 
 from devices.models import Category
+from notifications.engagement_models import Engagement as Engagement  # noqa: PLC0414
+from notifications.engagement_models import EngagementTally as EngagementTally  # noqa: PLC0414
+from notifications.engagement_models import Rollup as Rollup  # noqa: PLC0414
+from notifications.engagement_models import RollupDay as RollupDay  # noqa: PLC0414
+from notifications.engagement_models import RollupProgress as RollupProgress  # noqa: PLC0414
 from notifications.ids import uuid7
 from notifications.providers.base import Outcome as ProviderOutcome
 from tenants.fields import EncryptedTextField
@@ -114,6 +119,7 @@ class Template(models.Model):
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="templates")
     slug = models.SlugField(max_length=64)
     name = models.CharField(max_length=120)
+    is_listed = models.BooleanField(db_default=True)  # False: a campaign's own, in no list
     current = models.ForeignKey("TemplateVersion", on_delete=models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

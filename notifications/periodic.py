@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import structlog
@@ -12,15 +13,26 @@ from django.utils import timezone
 
 from config import partitions
 from notifications import checks
-from notifications.models import Notification, RetirementCount, Shard
-from notifications.pipeline import accept, cancel, conclude, expire, incidents, pause, reap, verify, wake
+from notifications.models import Notification, RetirementCount, Rollup, Shard
+from notifications.pipeline import (
+    accept,
+    cancel,
+    conclude,
+    expire,
+    incidents,
+    pause,
+    reap,
+    roll_up,
+    verify,
+    wake,
+)
 
 log = structlog.get_logger(__name__)
 
 Status = Notification.Status
 
 # How many months back each table is written to.
-PARTITIONED = {"notifications_delivery": 0, "devices_event": 1}
+PARTITIONED = {"notifications_delivery": 0, "notifications_engagement": 0, "devices_event": 1}
 
 
 def start_due() -> None:
@@ -151,9 +163,50 @@ def check_credentials() -> None:
     checks.run()
 
 
+# What is left over waits for the next run, as with VERIFY_SECONDS.
+ROLL_UP_SECONDS = 5.0
+
+
+def roll_up_closed() -> None:
+    """Count what was recorded and told in minutes that are over, oldest first."""
+    until = time.monotonic() + ROLL_UP_SECONDS
+    while time.monotonic() < until:
+        if not any([roll_up.ledger(), roll_up.engagement()]):
+            return
+
+
 def make_partitions() -> None:
     """Keep the partitions ahead of the calendar, and no counts of hours long past."""
     RetirementCount.objects.filter(hour__lt=timezone.now() - timedelta(days=1)).delete()
     for table, months_back in PARTITIONED.items():
         for name in partitions.ensure(table, months_back=months_back):
             log.info("partition_made", action="partitions.made", partition=name)
+    drop_with_ledger()
+
+
+# Some of them may be on their way still: made then, and scheduled for much later.
+IS_IN_USE = """
+    SELECT EXISTS (
+        SELECT FROM notifications_notification
+        WHERE id >= %(first)s AND id < %(following)s AND (finished_at IS NULL OR finished_at >= %(start)s))
+"""
+
+
+def drop_with_ledger() -> None:
+    """What is kept about months of which the ledger has been dropped goes too; counts by day stay."""
+    start = next(iter(partitions.months("notifications_delivery")), None)
+    if start is None:
+        return
+    kept = partitions.months("notifications_engagement")
+    for month, following in pairwise(kept):
+        if month < start and not _is_in_use(month, following, start):
+            partitions.drop("notifications_engagement", month)
+            log.info("partition_dropped", action="partitions.dropped", month=str(month))
+    Rollup.objects.filter(at__lt=datetime(start.year, start.month, 1, tzinfo=UTC)).delete()
+
+
+def _is_in_use(month: date, following: date, start: date) -> bool:
+    ids = {"first": partitions.first_id(month), "following": partitions.first_id(following)}
+    with connection.cursor() as cursor:
+        cursor.execute(IS_IN_USE, {**ids, "start": start})
+        return bool(cursor.fetchone()[0])

@@ -38,7 +38,7 @@ SMALLEST_SAMPLE, LONG_PATIENCE = 2_000, "10s"
 JUDGED = """
     WITH judged AS (
         SELECT d.platform, d.subscriber_id, d.device_id, {day} AS day, {is_later} AS is_later,
-            coalesce(d.unreachable, {reason}, {untimely}) AS reason
+            coalesce(d.unreachable, {suppressed}) AS reason
         FROM ({audience}) AS d {joins} {timetable}
     ) {looked}
 """
@@ -198,7 +198,7 @@ def _statement(
     asked: Question, source: str, parameters: Mapping[str, Any], people: str
 ) -> tuple[str, dict[str, Any]]:
     said, given = asked.said, {**parameters, "application": asked.application_id, "at": asked.at}
-    clocked: Mapping[str, str] = resolve.UNTIMED
+    clocked: Mapping[str, str] = {**resolve.UNTIMED, "suppressed": UNREACHABLE_BECAUSE}
     looked = ""
     if said:
         is_mass = "addresses" not in given
@@ -211,7 +211,6 @@ def _statement(
         **clocked,
         audience=source,
         is_later="coalesce(t.due_at > %(at)s, false)" if is_timed else "false",
-        reason=policy.SUPPRESSED_BECAUSE if said else UNREACHABLE_BECAUSE,
         joins=policy.JOIN_CONSENT if said else "",
         looked=looked,
         settled="settled" if looked else "judged",

@@ -13,6 +13,7 @@ from config.problems import InvalidField
 from devices import segments
 from devices.models import Category
 from notifications import reach, reasons
+from tenants import access
 
 PLATFORMS = {"ios": "iPhone and iPad", "android": "Android", "web": "Browser", "macos": "Mac"}
 
@@ -25,7 +26,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
 
 
 def _context(request: HttpRequest) -> dict[str, Any]:
-    application = _number(request.POST.get("application"))
+    application = _application(request)
     try:
         rules = json.loads(request.POST.get("rules") or "{}")
     except (ValueError, RecursionError):
@@ -49,6 +50,15 @@ def _context(request: HttpRequest) -> dict[str, Any]:
         "platforms": [(PLATFORMS.get(name, name), count) for name, count in found.platforms.items()],
         "held_back": [(reasons.words(reason), count) for reason, count in found.held_back.items()],
     }
+
+
+def _application(request: HttpRequest) -> int | None:
+    """The one named, of those whose segments this person may see."""
+    own = access.applications(request.user, "devices.view_segment")
+    found: int | None = (
+        own.filter(pk=_number(request.POST.get("application")) or 0).values_list("pk", flat=True).first()
+    )
+    return found
 
 
 def _number(value: str | None) -> int | None:

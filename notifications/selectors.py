@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
 from devices.models import Category, Device, Subscriber
-from notifications.models import Batch, Delivery, Notification
+from notifications.models import Batch, Delivery, EngagementTally, Notification
 from tenants.selectors import remembered
 
 Outcome = Delivery.Outcome
@@ -52,9 +52,9 @@ def fingerprints(application_id: int, idempotency_keys: Sequence[str]) -> dict[s
 def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     """recipients = pending + accepted + suppressed + failed + uncertain + cancelled, for each (law 2).
 
-    One query for all. `received`, `opened` and `clicked` are what devices reported, not part of the sum.
+    Two queries for all. `received`, `opened`, `clicked` and `converted` are what was told, not part of the sum.
     """
-    found = {notification.id: _empty(notification.recipient_count) for notification in notifications}
+    found = {notification.id: empty_counts(notification.recipient_count) for notification in notifications}
     for id, recipients, outcome, reason, count in _tallies(list(found)):
         found[id]["recipients"] = recipients
         if outcome is not None and reason is not None and count:
@@ -63,10 +63,13 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
         settled = row["accepted"] + row["uncertain"] + row["cancelled"]
         settled += sum(row["suppressed"].values()) + sum(row["failed"].values())
         row["pending"] = max(0, row["recipients"] - settled)
+    told = EngagementTally.objects.filter(notification_id__in=list(found))
+    for id, kind, count in told.values_list("notification_id", "kind").annotate(Sum("count")):
+        found[id][kind] = count
     return found
 
 
-def _empty(recipients: int) -> dict[str, Any]:
+def empty_counts(recipients: int = 0) -> dict[str, Any]:
     return {
         "recipients": recipients,
         "pending": 0,
@@ -78,7 +81,21 @@ def _empty(recipients: int) -> dict[str, Any]:
         "received": 0,
         "opened": 0,
         "clicked": 0,
+        "converted": 0,
     }
+
+
+def added(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of several notifications as those of one."""
+    total: dict[str, Any] = empty_counts()
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, Mapping):
+                for reason, count in value.items():
+                    total[key][reason] = total[key].get(reason, 0) + count
+            else:
+                total[key] = total.get(key, 0) + value
+    return total
 
 
 def _add(row: dict[str, Any], outcome: str, reason: str, count: int) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.problems import InvalidField
 from devices.models import Subscriber
-from notifications import lanes, reach, selectors
+from notifications import engagement, lanes, reach, selectors
 from notifications.credential_states import of_application as credential_states
 from notifications.models import Notification, Recent
 from notifications.pipeline import cancel as cancel_step
@@ -171,7 +171,8 @@ def check_web_subscription(endpoint: str, p256dh: str, auth: str) -> None:
 
 
 def forget(subscriber: Subscriber) -> None:
-    """Take an erased person out of the ledger: its lines still count, for nobody."""
+    """Take an erased person out of the ledger and what they did: the lines still count, for nobody."""
+    engagement.forget(subscriber)
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE notifications_delivery SET subscriber_id = NULL, device_id = NULL, provider_id = '',"

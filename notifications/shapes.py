@@ -47,7 +47,8 @@ class BatchResult(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """recipients = pending + accepted + suppressed + failed + uncertain + cancelled."""
+    """recipients = pending + accepted + suppressed + failed + uncertain + cancelled. The others are what was told at
+    /v1/events: received, opened and clicked once for a device, converted once for a person and goal."""
 
     recipients: int
     pending: int
@@ -59,6 +60,7 @@ class Counts(msgspec.Struct):
     received: int
     opened: int
     clicked: int
+    converted: int
 
 
 class NotificationRow(msgspec.Struct):

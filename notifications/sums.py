@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -74,11 +74,11 @@ class Sum:
         return next(part for part in self.parts if part.key == key)
 
 
-def of(notification_id: UUID, counts: Mapping[str, Any]) -> Sum:
+def of(notification_ids: Sequence[UUID], counts: Mapping[str, Any]) -> Sum:
     """`counts`: of notifications.selectors.counts."""
     recipients = counts["recipients"]
     parts = tuple(
-        Part(key, word, tone, means, amount, _share(amount, recipients), ledger_url(notification_id, key))
+        Part(key, word, tone, means, amount, _share(amount, recipients), ledger_url(notification_ids, key))
         for key, word, tone, means in PARTS
         for amount in (_total(counts[key]),)
     )
@@ -86,23 +86,27 @@ def of(notification_id: UUID, counts: Mapping[str, Any]) -> Sum:
     return Sum(
         recipients=recipients,
         parts=parts,
-        problems=_rows(notification_id, "failed", counts["failed"]),
-        held_back=_rows(notification_id, "suppressed", counts["suppressed"]),
+        problems=_rows(notification_ids, "failed", counts["failed"]),
+        held_back=_rows(notification_ids, "suppressed", counts["suppressed"]),
         settled=settled,
         # 100 only when nothing is left: a rounded 99.6 would call it finished.
         percent=int(settled * 100 / recipients) if recipients else 0,
     )
 
 
-def ledger_url(notification_id: UUID, result: str, reason: str = "") -> str:
-    query = {"notification_id": str(notification_id), "result": result}
+def ledger_url(notification_ids: Sequence[UUID], result: str, reason: str = "") -> str:
+    ids = ",".join(map(str, notification_ids))
+    query = {
+        "notification_id" if len(notification_ids) == 1 else "notification_id__in": ids,
+        "result": result,
+    }
     if reason:
         query["reason"] = reason
     return f"{reverse('admin:notifications_delivery_changelist')}?{urlencode(query)}"
 
 
 def _rows(
-    notification_id: UUID, kind: Literal["failed", "suppressed"], counts: Mapping[str, int]
+    notification_ids: Sequence[UUID], kind: Literal["failed", "suppressed"], counts: Mapping[str, int]
 ) -> tuple[Row, ...]:
     total = sum(counts.values())
     return tuple(
@@ -112,7 +116,7 @@ def _rows(
             kind,
             count,
             _share(count, total),
-            ledger_url(notification_id, kind, reason),
+            ledger_url(notification_ids, kind, reason),
         )
         for reason, count in sorted(counts.items(), key=lambda item: -item[1])
     )

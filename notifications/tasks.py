@@ -62,6 +62,12 @@ def check_credentials() -> None:
     periodic.check_credentials()
 
 
+@shared_task(name="notifications.roll_up")
+def roll_up() -> None:
+    """Every twenty seconds."""
+    periodic.roll_up_closed()
+
+
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
     """Every hour."""

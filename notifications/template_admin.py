@@ -19,6 +19,7 @@ from notifications import template_diff, template_forms, template_preview, templ
 from notifications.models import Template
 from notifications.template_forms import Editor
 from notifications.template_preview import Preview
+from tenants import access
 from tenants.console import ConsoleAdmin
 from tenants.models import Application
 
@@ -39,7 +40,7 @@ class TemplateAdmin(ConsoleAdmin):
     ordering = ("name",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Template]:
-        return super().get_queryset(request).select_related("application", "current")
+        return super().get_queryset(request).filter(is_listed=True).select_related("application", "current")
 
     @display(description="Template", header=True, ordering="name")
     def what(self, obj: Template) -> list[str]:
@@ -69,7 +70,7 @@ class TemplateAdmin(ConsoleAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        if not Application.objects.exists():
+        if not self._applications(request).exists():
             messages.info(request, "Create an application first: a template belongs to one.")
             return HttpResponseRedirect("../../../tenants/application/add/")
         return self._page(request, None)
@@ -84,12 +85,16 @@ class TemplateAdmin(ConsoleAdmin):
             raise PermissionDenied
         return self._page(request, template)
 
+    def _applications(self, request: HttpRequest) -> QuerySet[Application]:
+        """Of which this person may write templates."""
+        return access.applications(request.user, self.permission("add"))
+
     def _page(self, request: HttpRequest, template: Template | None) -> HttpResponse:
         if request.method != "POST":
-            return self._shown(request, Editor(template))
+            return self._shown(request, Editor(template, applications=self._applications(request)))
         if more := template_forms.added(request.POST):
-            return self._shown(request, Editor(template, more))
-        editor = Editor(template, request.POST)
+            return self._shown(request, Editor(template, more, applications=self._applications(request)))
+        editor = Editor(template, request.POST, applications=self._applications(request))
         said = editor.understood()
         if said is None:
             return self._shown(request, editor)
@@ -171,7 +176,8 @@ class TemplateAdmin(ConsoleAdmin):
         if not self.has_view_or_change_permission(request, template):
             raise PermissionDenied
         # Of whoever may only look, the page's fields are disabled and not sent.
-        return Editor(template, request.POST if "own-title" in request.POST else None)
+        posted = request.POST if "own-title" in request.POST else None
+        return Editor(template, posted, applications=self._applications(request))
 
     def _variables(self, editor: Editor) -> dict[str, Any]:
         try:

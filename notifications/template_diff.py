@@ -37,7 +37,7 @@ def between(old: TemplateVersion | None, new: TemplateVersion) -> list[Change]:
     """Of the fields that differ. old: None, nothing was said."""
     before, after = _fields(old) if old else {}, _fields(new)
     return [
-        Change(label, list(_pieces(before.get(label, ""), after.get(label, ""))))
+        Change(label, list(pieces(before.get(label, ""), after.get(label, ""))))
         for label in dict.fromkeys([*after, *before])
         if before.get(label, "") != after.get(label, "")
     ]
@@ -61,7 +61,8 @@ def _texts(texts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"Button {action['id']}", " → ".join(filter(None, (action["title"], action.get("url"))))
 
 
-def _pieces(old: str, new: str) -> Iterator[Piece]:
+def pieces(old: str, new: str) -> Iterator[Piece]:
+    """What one says differently from the other, word by word."""
     before, after = re.findall(r"\s+|\w+|[^\w\s]", old), re.findall(r"\s+|\w+|[^\w\s]", new)
     for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "equal":

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import QueryDict
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -33,7 +34,7 @@ def line(label: str, longest: int, hint: str = "", **options: Any) -> forms.Char
 
 class About(forms.Form):
     application = forms.ModelChoiceField(
-        Application.objects.all(), widget=UnfoldAdminSelectWidget, empty_label=None, label="App"
+        Application.objects.none(), widget=UnfoldAdminSelectWidget, empty_label=None, label="App"
     )
     name = forms.CharField(
         max_length=120, widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "Order is on its way"})
@@ -50,13 +51,17 @@ class About(forms.Form):
         initial="default",
     )
 
-    def __init__(self, *args: Any, template: Template | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, template: Template | None = None, applications: QuerySet[Application], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         if template:
             del self.fields["application"], self.fields["slug"]
-        elif Application.objects.count() == 1:
+            return
+        self.fields["application"].queryset = applications  # type: ignore[attr-defined]
+        if len(few := applications[:2]) == 1:
             self.fields["application"].widget = forms.HiddenInput()
-            self.fields["application"].initial = Application.objects.get()
+            self.fields["application"].initial = few[0]
 
 
 class Texts(forms.Form):
@@ -137,13 +142,20 @@ NOTHING: dict[str, Any] = {"about": {}, "own": {}, "languages": [], "data": [], 
 
 
 class Editor:
-    """All the forms of a template's page together. posted: None shows what is stored."""
+    """All the forms of a template's page together. posted: None shows what is stored. applications: of which a new
+    one may be."""
 
-    def __init__(self, template: Template | None, posted: QueryDict | None = None) -> None:
+    def __init__(
+        self,
+        template: Template | None,
+        posted: QueryDict | None = None,
+        *,
+        applications: QuerySet[Application],
+    ) -> None:
         self.template, self.version = template, template.current if template else None
         self._posted = posted
         given = self._initial() if posted is None else NOTHING
-        self.about = About(posted, template=template, initial=given["about"])
+        self.about = About(posted, template=template, applications=applications, initial=given["about"])
         self.own = OwnTexts(posted, prefix="own", initial=given["own"])
         self.languages = Languages(posted, prefix="languages", initial=given["languages"])
         self.data = Data(posted, prefix="data", initial=given["data"])

@@ -56,22 +56,24 @@ def of(
     return Preview(variant.locale, content, wordings.missing(variant.needed, values), measured(content))
 
 
-def measured(content: Mapping[str, Any]) -> dict[str, Size]:
+def measured(
+    content: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Size]:
     """Provider → bytes, also where they are too many. Raises InvalidField for data a platform does not take."""
     try:
         return {
-            name: Size(label, _bytes(name, content), providers()[name].limit)
+            name: Size(label, _bytes(name, content, overrides or {}), providers()[name].limit)
             for name, label in LABELS.items()
         }
     except ValueError as error:
         raise InvalidField("/content", str(error)) from error
 
 
-def _bytes(provider: str, content: Mapping[str, Any]) -> int:
+def _bytes(provider: str, content: Mapping[str, Any], overrides: Mapping[str, Any]) -> int:
     message = render.message(
         notification_id="00000000-0000-7000-8000-000000000000",
         content=content,
-        overrides={},
+        overrides=overrides,
         provider=provider,
         category="",
         priority="normal",

@@ -46,6 +46,9 @@ class LiquidTexts(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     actions: LiquidActions | msgspec.UnsetType = msgspec.UNSET
 
 
+Locales = Annotated[dict[Locale, LiquidTexts], msgspec.Meta(max_length=MOST_LOCALES)]
+
+
 class LiquidContent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """As in the send API, with Liquid in its texts."""
 
@@ -66,7 +69,7 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
 
     content: LiquidContent
     name: Name | None = None
-    locales: Annotated[dict[Locale, LiquidTexts], msgspec.Meta(max_length=MOST_LOCALES)] = {}
+    locales: Locales = {}
     defaults: dict[
         Annotated[str, text(200, shortest=1)],
         Annotated[str, msgspec.Meta(max_length=LARGEST_DEFAULT)] | bool | int | float,
@@ -92,6 +95,11 @@ class Taken(Exception):
 
 
 def templates(application_id: int) -> QuerySet[Template]:
+    """Those under a name of their own; what campaigns store for themselves is theirs."""
+    return _templates(application_id).filter(is_listed=True)
+
+
+def _templates(application_id: int) -> QuerySet[Template]:
     return Template.objects.select_related("current").filter(application_id=application_id)
 
 
@@ -101,7 +109,7 @@ def template(application_id: int, slug: str) -> Template | None:
 
 def current(application_id: int, slug: str) -> tuple[int, Wording] | None:
     """The id of what the template says now, and that."""
-    id = templates(application_id).filter(slug=slug).values_list("current_id", flat=True).first()
+    id = _templates(application_id).filter(slug=slug).values_list("current_id", flat=True).first()
     if id is None:
         return None
     if known := wordings.known(id):
@@ -124,13 +132,13 @@ def lenient(version: TemplateVersion) -> Wording:
 # --- writes -----------------------------------------------------------------------------------
 
 
-def create(application_id: int, slug: str, said: Said, *, by: str) -> Template:
-    """Raises InvalidField, Taken."""
+def create(application_id: int, slug: str, said: Said, *, by: str, is_listed: bool = True) -> Template:
+    """is_listed: False for what only its maker uses. Raises InvalidField, Taken."""
     fields = _fields(said)
     try:
         with transaction.atomic():
             created = Template.objects.create(
-                application_id=application_id, slug=slug, name=said.name or slug
+                application_id=application_id, slug=slug, name=said.name or slug, is_listed=is_listed
             )
             return _say(created, fields, by=by)
     except IntegrityError:

@@ -84,6 +84,8 @@ def _welcome(product: Stack, simulation: Simulation, seeded: dict[str, str]) -> 
     print(
         f"""
   Admin    {product.url}/admin/     login: {seeded["username"]}   password: {seeded["password"]}
+           the same password for one person per role: demo-viewer, demo-marketer, demo-approver,
+           demo-operator, demo-developer, demo-admin
   Phones   {simulation.wall}   (watch them receive)
   API      {product.url}/v1/docs     server key: {seeded["server_key"]}
                                             client key: {seeded["client_key"]}

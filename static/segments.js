@@ -95,10 +95,11 @@
   const isEmpty = (node) => Boolean(node.group) && node.nodes.every(isEmpty);
 
   // --- the builder ------------------------------------------------------------------------------
-  const build = (root, textarea, schema, faults) => {
+  // application: where no form on the page says it. suggestions: of devices/suggestions.py. changed: called with JSON.
+  const build = (root, textarea, schema, faults, { application: given, suggestions = {}, changed: told } = {}) => {
     const fields = Object.fromEntries(schema.fields.map((field) => [field.name, field]));
     const operators = Object.fromEntries(schema.operators.map((operator) => [operator.name, operator]));
-    const application = () => document.querySelector('form [name="application"]')?.value ?? "";
+    const application = () => given ?? document.querySelector('form [name="application"]')?.value ?? "";
     const own = (rows) => rows.filter((row) => String(row.application_id) === application()).map((row) => [row.slug, row.name]);
 
     let loaded = {};
@@ -108,6 +109,7 @@
 
     const keep = () => {
       textarea.value = JSON.stringify(isEmpty(tree) ? {} : write(tree));
+      told?.(textarea.value);
     };
     const redraw = (focus) => {
       keep();
@@ -116,6 +118,30 @@
     };
     const changed = (change) => (value) => { change(value); keep(); };
     const changedShape = (node, change) => (value) => { change(value); redraw(node); };
+
+    // --- suggestions: lists beside the tree, which is drawn anew again and again
+    const offers = make("div", { hidden: true });
+    root.after(offers);
+    const offer = (key, values) => {
+      if (!values?.length) return undefined;
+      const id = `rules-offer-${key}`;
+      const found = offers.querySelector(`#${CSS.escape(id)}`) ?? offers.appendChild(make("datalist", { id }));
+      found.replaceChildren(...values.map((value) => make("option", { value })));
+      return id;
+    };
+    const valuesOf = (one) => (one.subject === "attribute" ? suggestions.attributes?.[one.name] : suggestions.fields?.[one.subject]);
+    const offerValues = (field, one) => {
+      const id = offer("values", valuesOf(one));
+      if (id) field.setAttribute("list", id);
+      else field.removeAttribute("list");
+    };
+    // Of several values with commas between, the next one is offered after those there are.
+    const offerNext = (field, one) => {
+      const parts = field.value.split(",").map((part) => part.trim());
+      const before = parts.slice(0, -1);
+      const id = offer("next", valuesOf(one)?.filter((value) => !before.includes(value)).map((value) => [...before, value].join(", ")));
+      if (id) field.setAttribute("list", id);
+    };
 
     // Each node a number, to find it again after a redraw.
     const numbers = new Map();
@@ -198,13 +224,13 @@
       }
       if (node.subject === "did" || node.subject === "never") return event(node);
       const name = node.subject === "attribute"
-        ? [input("Name of the attribute", node.name, changed((value) => { node.name = value; }), { placeholder: "plan", list: "attribute-names" })]
+        ? [input("Name of the attribute", node.name, changed((value) => { node.name = value; }), { placeholder: "plan", list: offer("attributes", Object.keys(suggestions.attributes ?? {})) })]
         : [];
       return [...name, ...comparison(node, node, kindOf(node.subject), fields[node.subject]?.choices ?? [])];
     };
 
     const event = (node) => {
-      const parts = [input("Name of the event", node.event, changed((value) => { node.event = value; }), { placeholder: "purchase" })];
+      const parts = [input("Name of the event", node.event, changed((value) => { node.event = value; }), { placeholder: "purchase", list: offer("events", suggestions.events) })];
       if (node.subject === "did" && node.bothTimes) {
         parts.push(make("span", {}, `${node.bothTimes.at_least} to ${node.bothTimes.at_most} times`),
           button("Change how often", "edit", () => { node.bothTimes = null; redraw(node); }));
@@ -263,9 +289,10 @@
         const shown = list(one.value).join(", ");
         // What was not touched stays what it was: a number stays a number.
         return [input("Values, with commas between", shown, (text) => set(text.split(",").map((part) => part.trim()).filter(Boolean)
-          .map((part) => list(one.value).find((old) => String(old) === part) ?? part)), { placeholder: "gold, silver" })];
+          .map((part) => list(one.value).find((old) => String(old) === part) ?? part)),
+        { placeholder: "gold, silver", onfocus: (event) => offerNext(event.target, one), onkeyup: (event) => offerNext(event.target, one) })];
       }
-      return [input("Value", String(one.value ?? ""), set, { placeholder: kind === "version" ? "4.2" : "" })];
+      return [input("Value", String(one.value ?? ""), set, { placeholder: kind === "version" ? "4.2" : "", onfocus: (event) => offerValues(event.target, one) })];
     };
 
     const several = (one, choices, set) => make("span", { class: "c-rule-several", role: "group", "aria-label": "Values" },
@@ -282,11 +309,13 @@
     redraw();
   };
 
+  window.carillonRules = { build };
+
   document.addEventListener("DOMContentLoaded", () => {
     const root = document.getElementById("rule-builder");
     if (!root) return;
     const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
-    build(root, document.querySelector("[data-rules]"), parsed("rule-schema"), parsed("rule-faults"));
+    build(root, document.querySelector("[data-rules]"), parsed("rule-schema"), parsed("rule-faults"), { suggestions: parsed("rule-suggestions") });
     root.hidden = false;
     document.querySelector("[data-without-script]").hidden = true;
   });

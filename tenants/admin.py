@@ -19,6 +19,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from tenants import keys, services
 from tenants.console import ConsoleAdmin
+from tenants.membership_admin import RolesInline
 from tenants.models import ApiKey, Application
 
 # Where a request keeps the secret it has just made, from saving to answering.
@@ -32,6 +33,7 @@ USES = {
 
 @admin.register(Application)
 class ApplicationAdmin(ConsoleAdmin):
+    application_path = "id"
     deeds: ClassVar = {"identity_secret": "change"}
 
     list_display = ("name", "slug", "mode", "default_locale", "default_time_zone", "created_at")
@@ -46,7 +48,7 @@ class ApplicationAdmin(ConsoleAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
         """Limits are for those who have something to limit."""
-        limits = ("messages_per_second", "retirement_percent", "holdout_percent")
+        limits = ("approval_above", "messages_per_second", "retirement_percent", "holdout_percent")
         return (*self.fields, *limits) if obj else self.fields
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -195,6 +197,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, ModelAdmin):
+    inlines = (RolesInline,)
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

@@ -18,6 +18,9 @@ SCOPES = {
         "subscribers:write",
         "notifications:read",
         "notifications:write",
+        "campaigns:read",
+        "campaigns:write",
+        "campaigns:launch",
     ],
     ApiKey.Kind.CLIENT: ["devices:register"],
 }

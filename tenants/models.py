@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -9,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from tenants.fields import EncryptedTextField
+from tenants.roles import Role
 
 
 def new_identity_secret() -> str:
@@ -52,6 +54,13 @@ class Application(models.Model):
         validators=[MaxValueValidator(50)],
         help_text="Per cent of people who get no marketing at all, always the same ones, to compare with.",
     )
+    approval_above = models.PositiveIntegerField(
+        "campaigns need a second person above, devices",
+        null=True,
+        blank=True,
+        default=100_000,
+        help_text="A campaign that reaches more has to be approved by somebody who did not write it. Empty: never.",
+    )
     identity_secret = EncryptedTextField(default=new_identity_secret, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -60,6 +69,29 @@ class Application(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Membership(models.Model):
+    """A role of a person in an application; one may have several. What a role may do: tenants/roles.py."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "role"
+        ordering = ("application__name", "user__username", "role")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("user", "application", "role"),
+                name="one_membership_per_role",
+                violation_error_message="They have this role already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.role} of {self.application}"
 
 
 class ApiKey(models.Model):
@@ -86,6 +118,20 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}…"
+
+
+class Call(models.Model):
+    """A call with an Idempotency-Key that did something. fingerprint: of what was asked."""
+
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.BinaryField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=("application", "key"), name="one_call_per_idempotency_key")
+        ]
 
 
 class Credential(models.Model):
@@ -129,6 +175,7 @@ class Credential(models.Model):
 
     class Meta:
         ordering = ("application_id", "provider", "id")
+        permissions = (("check_credential", "Can have credentials checked"),)
         indexes = [
             models.Index(
                 fields=("application", "provider"), name="active_credentials", condition=Q(is_active=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from devices import segments
+from devices import segment_snapshots, segments
 from notifications.pipeline import buckets, policy
 
 bucket = buckets.bucket  # of a slice, for one person
@@ -66,15 +66,21 @@ def listing(pairs: Sequence[tuple[UUID | None, str]]) -> dict[str, str]:
 
 
 def in_shard(
-    audience: Mapping[str, Any], application_id: int, *, now: datetime | None = None, sample: str = ""
+    audience: Mapping[str, Any],
+    application_id: int,
+    *,
+    now: datetime | None = None,
+    sample: str = "",
+    within: tuple[int, int] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """SQL and parameters of a mass audience: {"all": true, "attribute"?} or {"segment": slug}, narrowed down by
 
     "platforms": any of these; "segments": in any of them; "not_segments": in none of them;
     "slice": {"salt", "from", "to"}: people whose bucket (0 … 9999 by the salt) is at least from and below to.
 
-    "held_out": true has all of them suppressed, to be compared with. sample: joins that narrow it down, to estimate
-    rather than count. now: what a segment's "days ago" counts from.
+    "held_out": true has all of them suppressed, to be compared with. "frozen": {slug: snapshot}, segments as they were
+    at launch (devices/segment_snapshots.py), if within, the shard's bounds, is given. sample: joins that narrow it
+    down, to estimate rather than count. now: what a segment's "days ago" counts from.
     Raises InvalidField for a segment that is gone or cannot be asked any more.
     """
     filters, parameters = "", dict[str, Any]()
@@ -88,7 +94,7 @@ def in_shard(
     if attribute := audience.get("attribute"):
         filters += " AND s.attributes ->> %(attribute)s::text = %(value)s::text"
         parameters |= {"attribute": attribute["name"], "value": str(attribute["value"])}
-    for condition, given in _in_segments(audience, application_id, now):
+    for condition, given in _in_segments(audience, application_id, now, within):
         filters += f" AND {condition}"
         parameters |= given
     joins = sample
@@ -99,9 +105,15 @@ def in_shard(
 
 
 def _in_segments(
-    audience: Mapping[str, Any], application_id: int, now: datetime | None
+    audience: Mapping[str, Any], application_id: int, now: datetime | None, within: tuple[int, int] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Conditions that all have to hold, with their parameters."""
+
+    def asked(slug: str) -> tuple[str, dict[str, Any]]:
+        snapshot = audience.get("frozen", {}).get(slug)
+        frozen = segment_snapshots.condition(snapshot, *within) if snapshot and within else None
+        return frozen or segments.condition({"segment": slug}, application_id, now=now)
+
     alone = [audience["segment"]] if "segment" in audience else []
     for slugs, words in (
         (alone, "({})"),
@@ -110,9 +122,9 @@ def _in_segments(
     ):
         if slugs:
             # Each by itself: together they might be too many rules for one.
-            found = [segments.compiled({"segment": slug}, application_id, now=now) for slug in slugs]
-            parameters = {name: value for one in found for name, value in one.parameters.items()}
-            yield words.format(" OR ".join(one.sql for one in found)), parameters
+            found = [asked(slug) for slug in slugs]
+            parameters = {name: value for _, given in found for name, value in given.items()}
+            yield words.format(" OR ".join(sql for sql, _ in found)), parameters
 
 
 def whole(

@@ -287,7 +287,7 @@ def _recipient(
 ) -> Recipient:
     target = Target(id, token, environment, fid, p256dh, auth, attempt)
     held_until, untimely = moments.of(zone, windows)
-    reason = suppressed or untimely or None
+    reason = policy.first(suppressed, untimely)
     known = wordings.person(*person) if person else None
     return Recipient(target, subscriber_id, reason, vapid_key, held_until, locale, known)
 

@@ -7,7 +7,7 @@ throttle. A row that comes out NULL may be sent to; anything else is the reason 
 
 from __future__ import annotations
 
-from notifications.pipeline import buckets
+from notifications.pipeline import buckets, timing
 
 # How many buckets of people get no marketing; NULL for what is no marketing. Asked once a statement, and where it is 0
 # nobody's bucket is.
@@ -18,19 +18,33 @@ _HELD_OUT = f"""(
         )"""
 _BUCKET = buckets.SQL.format(person="coalesce(d.subscriber_id, -d.device_id)", seed="c.application_id")
 
-# Needs what JOIN_CONSENT joins, and `d`: devices_device or the like, with `device_id`.
-SUPPRESSED_BECAUSE = f"""
-    CASE
+# In the order of precedence. The deadline's word, where a clock is looked at, comes between the two.
+_ADDRESS = """
         WHEN d.retired_at IS NOT NULL THEN 'device_retired'
         WHEN d.permission = 'denied' THEN 'permission_denied'
-        WHEN NOT 'push' = ANY (c.channels) THEN 'channel_not_allowed'
+        WHEN NOT 'push' = ANY (c.channels) THEN 'channel_not_allowed'"""
+_CONSENT = f"""
         WHEN c."default" = 'forced' THEN NULL
         WHEN u.id IS NOT NULL THEN 'unsubscribed'
         WHEN NOT p.is_allowed THEN 'opted_out'
         WHEN c."default" = 'off' AND p.is_allowed IS NULL THEN 'not_opted_in'
-        WHEN {_HELD_OUT} > 0 AND {_BUCKET} < {_HELD_OUT} THEN 'global_holdout'
-    END
-"""
+        WHEN {_HELD_OUT} > 0 AND {_BUCKET} < {_HELD_OUT} THEN 'global_holdout'"""
+
+# Of an audience, or `d` like it: a device's columns, and its id as `device_id`. Needs what JOIN_CONSENT joins;
+# SUPPRESSED_IN_TIME also `t`, with the `reason` of timing.table.
+SUPPRESSED_BECAUSE = f"CASE {_ADDRESS} {_CONSENT} END"
+SUPPRESSED_IN_TIME = f"""coalesce(CASE {_ADDRESS}
+        WHEN t.reason IN ('{"', '".join(timing.LATE_REASONS)}') THEN t.reason {_CONSENT} END, t.reason)"""
+
+
+def first(suppressed: str | None, untimely: str) -> str | None:
+    """SUPPRESSED_IN_TIME of SUPPRESSED_BECAUSE and the clock's word, where SQL does not know that."""
+    if untimely in timing.LATE_REASONS and suppressed not in OF_THE_ADDRESS:
+        return untimely
+    return suppressed or untimely or None
+
+
+OF_THE_ADDRESS = ("device_retired", "permission_denied", "channel_not_allowed")
 
 
 def is_held_out(application_id: int, percent: int, subscriber_id: int | None, device_id: int | None) -> bool:

@@ -28,6 +28,7 @@ INBOX_ONLY = "quiet_hours_inbox_only"
 PAST_DEADLINE = "held_past_deadline"  # by quiet hours or the send window
 LATE = "local_time_past_deadline"
 NEVER = "never_in_send_window"  # quiet hours and send window leave no time
+LATE_REASONS = (PAST_DEADLINE, LATE)
 
 Windows = Sequence[Mapping[str, Any]]
 

@@ -23,6 +23,7 @@ __all__ = [
     "INCIDENTS",
     "ORDINARY",
     "PROVIDERS",
+    "WORTH_ANOTHER_TRY",
     "IncidentWords",
     "Words",
     "explained",
@@ -34,6 +35,20 @@ CATALOGUE: Mapping[str, Words] = {**HELD, **ADDRESSES, **MESSAGES, **OURS, **PAS
 
 # Failures every large audience has: they leave a campaign "Finished", not "Finished with problems".
 ORDINARY = frozenset(reason for reason, words in CATALOGUE.items() if words.todo == GONE)
+
+# Why somebody did not get a message that may reach them at another time; never where it may have arrived already.
+WORTH_ANOTHER_TRY = (
+    frozenset(PASSING) - {"no_answer", "sender_died", "internal_error"}
+    | frozenset(OURS)
+    | {
+        "expired",
+        "quiet_hours",
+        "quiet_hours_inbox_only",
+        "held_past_deadline",
+        "local_time_past_deadline",
+        "capped",
+    }
+)
 
 # An answer no table names (providers/verdict.py): "http_418", "token_http_400".
 _STATUS = re.compile(r"(?:token_)?http_(\d{3})")

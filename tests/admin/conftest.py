@@ -6,9 +6,20 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from tests.browser import chromium, context, faults, page
 from tests.campaigns.conftest import anna, console_credential, empty_cache, make_campaign, opt_in
 
-__all__ = ["anna", "console_credential", "empty_cache", "make_campaign", "opt_in"]
+__all__ = [
+    "anna",
+    "chromium",
+    "console_credential",
+    "context",
+    "empty_cache",
+    "faults",
+    "make_campaign",
+    "opt_in",
+    "page",
+]
 
 
 @pytest.fixture

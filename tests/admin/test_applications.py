@@ -20,6 +20,8 @@ def save(admin: Client, shop: Tenant, **changes: Any) -> Any:
         "retirement_percent": "10",
         "holdout_percent": "0",
         "caps-TOTAL_FORMS": "0",
+        "memberships-TOTAL_FORMS": "0",
+        "memberships-INITIAL_FORMS": "0",
         "caps-INITIAL_FORMS": "0",
     }
     answer = admin.post(

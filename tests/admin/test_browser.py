@@ -1,111 +1,39 @@
-"""The composer and the live page in a real browser: what only JavaScript does."""
+"""From an empty page to a running campaign in a real browser; and that no page is too wide."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections
-from django.test import Client
 
 from campaigns.models import Campaign
-from notifications.models import Notification, Tally
+from tests import browser
 from tests.conftest import Tenant
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no Chromium here"),
-]
+pytestmark = browser.MARKS
 
 
-@pytest.fixture
-def page(live_server: Any, admin: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Anna's browser, 1280 wide. An error in the page's scripts fails the test."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    # Playwright's own loop runs in this thread; Django would take it for an async view.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 900})
-        cookie = {"name": "sessionid", "value": admin.cookies["sessionid"].value, "url": live_server.url}
-        context.add_cookies([cookie])
-        page, errors = context.new_page(), []
-        page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108 (it sets attributes)
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
-        connections.close_all()  # this thread has others inside Playwright's loop than outside it
-    assert errors == []
-
-
-def test_a_marketer_writes_previews_launches_and_watches(
+def test_a_marketer_writes_reviews_and_launches(
     page: Any, shop: Tenant, make_device: Any, opt_in: Any, console_credential: None
 ) -> None:
     for name in ("ada", "bob"):
         make_device(shop, name)
     opt_in(shop, "ada")
     page.goto("/admin/campaigns/campaign/add/")
-    page.fill("#id_title", "Warm coats")
-    page.fill("#id_body", "Up to 40 % off")
-    page.fill("#id_name", "Autumn")
-    shown = page.locator('[data-surface="ios"] [data-preview="title"]')
-    assert shown.inner_text() == "Warm coats"
-    page.locator(".c-chips").get_by_text("Android").click()
-    assert page.locator('[data-surface="android"] [data-preview="body"]').is_visible()
-    page.locator("#payload").get_by_text("of 4,096 bytes").first.wait_for()
-    page.locator("#reach .c-big").get_by_text("1").wait_for()
-
-    page.get_by_role("button", name="Review").click()
+    page.fill("#k-name", "Autumn")
+    page.fill("#k-title", "Warm coats")
+    page.fill("#k-body", "Up to 40 % off")
+    page.locator(".k-reach").get_by_text("1", exact=True).wait_for()
+    page.locator("[data-review]").first.click()
+    page.wait_for_url("**/review/")
     page.get_by_role("button", name="Send to 1 device").click()
-    page.get_by_role("dialog").get_by_role("button", name="Send to 1 device").click()
+    dialog = page.get_by_role("dialog")
+    if dialog.get_by_label("Why send it all the same?").count():
+        dialog.get_by_label("Why send it all the same?").fill("It is a trial.")
+    dialog.get_by_role("button", name="Send to 1 device").click()
     page.wait_for_url("**/live/")
-    campaign = Campaign.objects.get()
-    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=10, status="sending")
-    row = {"notification_id": campaign.notification_id, "slot": 0, "outcome": "accepted", "reason": ""}
-    Tally.objects.create(**row, count=4)
-    page.locator('#live [role="progressbar"][aria-valuenow="40"]').wait_for()
-    Tally.objects.filter(notification_id=campaign.notification_id).update(count=10)
-    page.locator('#live [role="progressbar"][aria-valuenow="100"]').wait_for()
-    page.locator("#live:not([data-live])").wait_for()
-    assert page.get_by_role("button", name="Cancel…").count() == 0
-
-
-def test_a_large_launch_stays_locked_until_the_number_is_typed(
-    page: Any,
-    shop: Tenant,
-    make_campaign: Callable[..., Campaign],
-    monkeypatch: pytest.MonkeyPatch,
-    console_credential: None,
-) -> None:
-    from campaigns import selectors
-    from notifications.reach import Reach
-
-    monkeypatch.setattr(
-        selectors, "reach_now", lambda campaign: Reach(reachable=412_380, platforms={"ios": 412_380})
-    )
-    page.goto(f"/admin/campaigns/campaign/{make_campaign().pk}/review/")
-    page.get_by_role("button", name="Send to 412,380 devices").click()
-    send = page.get_by_role("dialog").get_by_role("button", name="Send to 412,380 devices")
-    assert send.is_disabled()
-    page.fill("#id_typed", "412,380")
-    assert send.is_enabled()
-    page.keyboard.press("Escape")
-    assert not page.get_by_role("dialog").is_visible()
+    assert Campaign.objects.get().latest_run
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -113,7 +41,7 @@ def test_no_page_scrolls_sideways(
     page: Any, shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, width: int
 ) -> None:
     device = make_device(shop, "somebody-with-a-rather-long-id-" + "x" * 60)
-    campaign = make_campaign(title="A title that goes on " * 5, name="A name that goes on " * 5)
+    campaign = make_campaign(content={"title": "A title that goes on " * 5}, name="A name that goes on " * 5)
     page.set_viewport_size({"width": width, "height": 780})
     for url in (
         "",
@@ -129,18 +57,3 @@ def test_no_page_scrolls_sideways(
         page.goto(f"/admin/{url}")
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (url, width)
-
-
-def test_the_page_says_when_the_connection_is_lost(
-    page: Any, admin: Client, make_campaign: Callable[..., Campaign]
-) -> None:
-    campaign = make_campaign()
-    url = f"/admin/campaigns/campaign/{campaign.pk}/"
-    admin.post(f"{url}launch/", {"version": campaign.updated_at.isoformat(), "devices": 0})
-    campaign.refresh_from_db()
-    Notification.objects.filter(id=campaign.notification_id).update(recipient_count=10, status="sending")
-    page.goto(f"{url}live/")
-    page.route("**/live-status/", lambda route: route.abort())
-    page.locator("#live.is-offline").wait_for()
-    page.unroute("**/live-status/")
-    page.locator("#live:not(.is-offline)").wait_for()

@@ -22,6 +22,7 @@ def category(shop: Tenant, slug: str = "marketing") -> Category:
 def caps(*rows: dict[str, Any], initial: int = 0) -> dict[str, Any]:
     """A filled-in table of caps; the first `initial` of them were there before."""
     data: dict[str, Any] = {"caps-TOTAL_FORMS": len(rows), "caps-INITIAL_FORMS": initial}
+    data |= {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
     for number, row in enumerate(rows):
         data |= {f"caps-{number}-{name}": value for name, value in row.items()}
     return data

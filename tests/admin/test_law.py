@@ -17,25 +17,36 @@ from campaigns.models import Campaign
 from devices.models import Device
 from notifications.models import Incident, Notification
 from tenants import services as tenants
+from tests.campaigns.conftest import notification_of
 from tests.conftest import Tenant
 
 
 @pytest.fixture
 def deeds(
-    shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, anna: User
+    shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, opt_in: Any, anna: User
 ) -> dict[str, Callable[[], bool]]:
     """Each deed's URL → whether it has been done."""
-    draft, running, other = make_campaign(), make_campaign(), make_campaign()
-    device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
-    going, held = make_campaign(), make_campaign()
-    waiting = make_campaign(schedule="at", starts=f"{timezone.now() + timedelta(days=2):%Y-%m-%dT%H:%M}")
-    for campaign in (running, other, going, held, waiting):
-        services.launch(campaign, by=anna)
-    services.pause(held)
-    key, _ = tenants.create_key(shop.application, kind="server")
-    credential = tenants.store_credential(shop.application, provider="console", public={}, secret="")
+    # One that is refused, and one that works: without any nothing is launched.
+    credential, _ = (
+        tenants.store_credential(shop.application, provider="console", public={}, secret="") for _ in range(2)
+    )
     credential.blocked_at = timezone.now()
     credential.save()
+    draft, running, other = make_campaign(), make_campaign(), make_campaign()
+    device, retired = make_device(shop, "ada"), make_device(shop, "bob", retired_at=timezone.now())
+    opt_in(shop, "ada")
+    going, held = make_campaign(), make_campaign()
+    waiting = make_campaign(
+        schedule={"kind": "at", "starts": f"{timezone.now() + timedelta(days=2):%Y-%m-%dT%H:%M}"}
+    )
+    for campaign in (running, other, going, held, waiting):
+        services.launch(campaign, by="staff:anna", user=anna)
+    services.pause(held)
+    bert = User.objects.create_user("bert")
+    asked, approved, refused_one = (make_campaign(by=bert) for _ in range(3))
+    for campaign in (asked, approved, refused_one):
+        services.ask(campaign, by=bert, devices=1)
+    key, _ = tenants.create_key(shop.application, kind="server")
 
     refused, gone, kept = (
         Incident.objects.create(application=shop.application, provider=provider, cause=cause)
@@ -43,23 +54,26 @@ def deeds(
     )
 
     def cancelled(campaign: Campaign) -> bool:
-        return Notification.objects.get(id=campaign.notification_id).status == Notification.Status.CANCELLED
+        return notification_of(campaign).status == Notification.Status.CANCELLED
 
     def is_paused(campaign: Campaign) -> bool:
-        return Notification.objects.get(id=campaign.notification_id).paused_at is not None
+        return notification_of(campaign).paused_at is not None
 
     def fresh(row: Any) -> Any:
         return type(row).objects.get(pk=row.pk)
 
     campaigns = Campaign.objects.count()
     return {
-        f"campaigns/campaign/{draft.pk}/launch/": lambda: fresh(draft).notification_id is not None,
+        f"campaigns/campaign/{draft.pk}/launch/": lambda: fresh(draft).latest_run_id is not None,
         f"campaigns/campaign/{running.pk}/cancel/": lambda: cancelled(running),
         f"campaigns/campaign/{going.pk}/pause/": lambda: is_paused(going),
         f"campaigns/campaign/{held.pk}/resume/": lambda: not is_paused(held),
         f"campaigns/campaign/{waiting.pk}/unschedule/": lambda: fresh(waiting).status == "draft",
+        f"campaigns/campaign/{asked.pk}/withdraw/": lambda: fresh(asked).status == "draft",
+        f"campaigns/campaign/{approved.pk}/approve/": lambda: fresh(approved).status == "approved",
+        f"campaigns/campaign/{refused_one.pk}/refuse/": lambda: fresh(refused_one).status == "draft",
         f"campaigns/campaign/{draft.pk}/duplicate/": lambda: Campaign.objects.count() > campaigns,
-        f"notifications/notification/{other.notification_id}/cancel/": lambda: cancelled(other),
+        f"notifications/notification/{notification_of(other).pk}/cancel/": lambda: cancelled(other),
         f"devices/device/{device.pk}/retire/": lambda: fresh(device).retired_at is not None,
         f"devices/device/{retired.pk}/revive/": lambda: fresh(retired).retired_at is None,
         f"tenants/apikey/{key.pk}/revoke/": lambda: fresh(key).revoked_at is not None,
@@ -72,10 +86,11 @@ def deeds(
 
 
 def body(url: str) -> dict[str, str]:
-    if not url.endswith("/launch/"):
+    if "campaigns/campaign/" not in url:
         return {}
     campaign = Campaign.objects.get(pk=url.split("/")[2])
-    return {"version": campaign.updated_at.isoformat(), "devices": "0"}
+    warnings = "test,credential_refused_console"
+    return {"version": str(campaign.version), "devices": "1", "warnings": warnings, "reason": "Urgent"}
 
 
 def test_no_deed_is_done_by_get(admin: Client, deeds: dict[str, Callable[[], bool]]) -> None:

@@ -16,6 +16,7 @@ from campaigns import services
 from campaigns.models import Campaign
 from config import partitions
 from notifications.models import Delivery
+from tests.campaigns.conftest import notification_of
 from tests.conftest import Tenant
 
 LISTS = (
@@ -35,11 +36,11 @@ def add_rows(shop: Tenant, make_campaign: Callable[..., Campaign], make_device: 
     def add(number: int) -> None:
         for _ in range(number):
             device = make_device(shop, f"user-{Delivery.objects.count()}")
-            launched = services.launch(make_campaign(), by=anna)
+            launched = services.launch(make_campaign(), by="staff:anna", user=anna)
             Delivery.objects.create(
                 at=timezone.now(),
                 application_id=shop.id,
-                notification_id=launched.notification_id,
+                notification_id=notification_of(launched).id,
                 device_id=device.pk,
                 subscriber_id=device.subscriber_id,
                 lane="apns.campaign",

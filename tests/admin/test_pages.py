@@ -10,12 +10,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import board, services
 from campaigns.models import Campaign
 from config import partitions
 from devices.models import Device
 from notifications.models import Delivery, Incident
 from tenants import services as tenants
+from tests.campaigns.conftest import notification_of
 from tests.conftest import Tenant
 
 LISTS = (
@@ -33,9 +34,9 @@ LISTS = (
     "tenants/application/",
     "tenants/credential/",
     "tenants/apikey/",
-    "campaigns/campaign/sending/",
-    "campaigns/campaign/audience/",
-    "campaigns/campaign/week/",
+    "campaigns/campaign/?tab=problems",
+    "campaigns/campaign/calendar/",
+    *(f"campaigns/campaign/{name}/" for name in board.FRAGMENTS),
 )
 FORMS = (
     "campaigns/campaign/add/",
@@ -66,12 +67,13 @@ def pages(
     """The pages of one object of each kind."""
     device: Device = make_device(shop, "ada")
     draft = make_campaign()
-    launched = services.launch(make_campaign(), by=anna)
+    launched = services.launch(make_campaign(), by="staff:anna", user=anna)
+    notification_id = notification_of(launched).id
     partitions.ensure("notifications_delivery")
     Delivery.objects.create(
         at=timezone.now(),
         application_id=shop.id,
-        notification_id=launched.notification_id,
+        notification_id=notification_id,
         device_id=device.pk,
         subscriber_id=device.subscriber_id,
         lane="console.campaign",
@@ -88,10 +90,10 @@ def pages(
         f"campaigns/campaign/{launched.pk}/live/",
         f"campaigns/campaign/{launched.pk}/live-status/",
         f"campaigns/campaign/{launched.pk}/history/",
-        f"notifications/notification/{launched.notification_id}/change/",
-        f"notifications/notification/{launched.notification_id}/live-status/",
-        f"notifications/delivery/?notification_id={launched.notification_id}",
-        f"notifications/delivery/?notification_id={launched.notification_id}&result=failed",
+        f"notifications/notification/{notification_id}/change/",
+        f"notifications/notification/{notification_id}/live-status/",
+        f"notifications/delivery/?notification_id={notification_id}",
+        f"notifications/delivery/?notification_id={notification_id}&result=failed",
         f"notifications/delivery/?subscriber_id={device.subscriber_id}",
         f"devices/device/{device.pk}/change/",
         f"devices/device/?q={device.public_id}",
@@ -127,9 +129,9 @@ def test_nobody_else_sees_anything(client: Client, pages: list[str]) -> None:
 
 def test_an_empty_installation_teaches(admin: Client, db: None) -> None:
     said = admin.get("/admin/").content.decode()
-    assert "Three steps to the first notification" in said
-    assert "Create an application" in said
-    assert admin.get("/admin/campaigns/campaign/add/").status_code == 302
+    assert "Five steps to your first campaign" in said
+    assert "0 of 5" in said
+    assert "Create an app" in said
     assert "No campaign yet" in admin.get("/admin/campaigns/campaign/").content.decode()
 
 
@@ -160,6 +162,6 @@ def test_nonsense_in_the_address_is_no_error(admin: Client, pages: list[str]) ->
     assert (
         admin.get("/admin/notifications/delivery/?notification_id=nonsense", follow=True).status_code == 200
     )
-    assert admin.get("/admin/devices/device/99999/change/").status_code == 302
+    assert admin.get("/admin/devices/device/99999/change/").status_code == 404
     assert admin.get("/admin/campaigns/campaign/99999/live/").status_code == 404
     assert admin.get("/admin/campaigns/campaign/nonsense/live/").status_code == 404

@@ -6,10 +6,10 @@ from typing import Any
 
 from devices.models import Subscriber
 from notifications.models import Template
-from tests.admin.test_browser import page, pytestmark
+from tests import browser
 from tests.conftest import Tenant
 
-__all__ = ["page", "pytestmark"]
+pytestmark = browser.MARKS
 
 
 def test_a_marketer_writes_a_template_and_sees_it_as_ann_will(

@@ -9,8 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
+from campaigns import services
 from campaigns.models import Campaign
 from devices.models import Category, Preference, Subscriber
+from notifications.models import Notification
 from tenants import services as tenants
 from tests.conftest import Tenant
 
@@ -27,15 +29,22 @@ def anna(db: None) -> User:
 
 @pytest.fixture
 def make_campaign(shop: Tenant) -> Callable[..., Campaign]:
+    """A draft; sections of its plan may be given in part: `make(schedule={"kind": "at"}, content={"url": "…"})`."""
+
     def make(**fields: Any) -> Campaign:
         tenant = fields.pop("tenant", shop)
-        category = Category.objects.get(application=tenant.application, slug="marketing")
-        said = {"name": "Autumn", "title": "The sale is on", "body": "Until Sunday."}
-        return Campaign.objects.create(
-            **{"application": tenant.application, "category": category, **said, **fields}
-        )
+        said = {"title": "The sale is on", "body": "Until Sunday.", **fields.pop("content", {})}
+        # Most tests look at what a launch makes at once.
+        fields["schedule"] = {"undo": False, **fields.get("schedule", {})}
+        fields = {"name": "Autumn", "variants": [{"content": said}], **fields}
+        return services.create(tenant.application, by=fields.pop("by", None), fields=fields)
 
     return make
+
+
+def notification_of(campaign: Campaign) -> Notification:
+    """That of a run in one stage."""
+    return Notification.objects.get(stage__run=Campaign.objects.get(pk=campaign.pk).latest_run)
 
 
 @pytest.fixture

@@ -13,33 +13,36 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from campaigns import services as campaigns
 from campaigns.models import Campaign
-from devices.models import Category, Device
+from devices.models import Device
 from notifications import services as notifications
 from simulator.client import Simulation
 from simulator.management import seed
 from tenants import services as tenants
-from tenants.models import Application, Credential
+from tenants.models import Application, Credential, Membership
+from tenants.roles import Role
 
 APPLICATION = "Acme Shop"
 USER = "admin"
 
-CAMPAIGNS = (
+CAMPAIGNS: tuple[dict[str, Any], ...] = (
     {
         "name": "Autumn sale",
-        "title": "Autumn sale 🍂",
-        "body": "Up to 40% off everything until Sunday. Your size is still there.",
-        "url": "https://shop.example/sale",
-        "audience": Campaign.Audience.EVERYONE,
+        "content": {
+            "title": "Autumn sale 🍂",
+            "body": "Up to 40% off everything until Sunday. Your size is still there.",
+            "url": "https://shop.example/sale",
+        },
     },
     {
         "name": "Gold members first",
-        "title": "You are in before everyone else",
-        "body": "The new collection opens to gold members tonight at eight.",
-        "url": "https://shop.example/gold",
-        "audience": Campaign.Audience.ATTRIBUTE,
-        "attribute_name": "plan",
-        "attribute_value": "gold",
+        "content": {
+            "title": "You are in before everyone else",
+            "body": "The new collection opens to gold members tonight at eight.",
+            "url": "https://shop.example/gold",
+        },
+        "audience": {"attribute": {"name": "plan", "value": "gold"}},
     },
 )
 
@@ -60,7 +63,9 @@ class Command(BaseCommand):
         if missing > 0:
             seed.devices(application.id, devices, web_origin=simulation.webpush)
         _campaigns(application)
-        self.stdout.write(json.dumps({**_login(), **_keys(application), "devices": devices}))
+        login = _login()
+        _colleagues(application, login["password"])
+        self.stdout.write(json.dumps({**login, **_keys(application), "devices": devices}))
 
     def _application(self) -> Application:
         known = Application.objects.filter(name=APPLICATION).first()
@@ -111,9 +116,11 @@ def _follow(application: Application, origin: str) -> None:
 def _campaigns(application: Application) -> None:
     if Campaign.objects.filter(application=application).exists():
         return
-    category = Category.objects.get(application=application, slug="marketing")
-    for fields in CAMPAIGNS:
-        Campaign.objects.create(application=application, category=category, **fields)
+    for said in CAMPAIGNS:
+        fields: dict[str, Any] = {"name": said["name"], "variants": [{"content": said["content"]}]}
+        if "audience" in said:
+            fields["audience"] = said["audience"]
+        campaigns.create(application, by=None, fields=fields)
 
 
 def _login() -> dict[str, str]:
@@ -131,6 +138,17 @@ def _login() -> dict[str, str]:
     else:
         get_user_model().objects.create_superuser(USER, "", login["password"])
     return login
+
+
+def _colleagues(application: Application, password: str) -> None:
+    """One person per role, named after it, with the same password: to see what each of them sees."""
+    for role in Role.values:
+        known = get_user_model().objects.filter(username=f"demo-{role}").first()
+        person = known or get_user_model()(username=f"demo-{role}", is_staff=True)
+        if person.pk is None or not person.check_password(password):
+            person.set_password(password)
+            person.save()
+        Membership.objects.get_or_create(user=person, application=application, role=role)
 
 
 def _keys(application: Application) -> dict[str, str]:

@@ -170,6 +170,16 @@ def pipeline(
     transactional_db: None, make_tenant: Callable[[str], Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> Pipeline:
     """A shop whose every platform falls to the memory provider. Wake-ups go nowhere: the steps are taken by hand."""
+    return _pipeline(make_tenant, monkeypatch)
+
+
+@pytest.fixture
+def steps(db: None, make_tenant: Callable[[str], Tenant], monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The same within the test's own transaction: for all steps but sending, and set up in no time."""
+    return _pipeline(make_tenant, monkeypatch)
+
+
+def _pipeline(make_tenant: Callable[[str], Tenant], monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(wake, "lanes", lambda names: None)
     monkeypatch.setattr(wake, "fan_out", lambda shard_ids: None)
     shop = make_tenant("Shop")

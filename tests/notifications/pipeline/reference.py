@@ -59,11 +59,10 @@ class Reference:
 
     def decide(self, someone: Someone, message: Message) -> dict[int, str | datetime]:
         """Device → when, or why not; and remember what was got."""
-        decided = {
-            device[0]: self._before_caps(someone, device, message)
-            for device in someone.devices
-            if not device[3]
+        said = {
+            device[0]: self.words(someone, device, message) for device in someone.devices if not device[3]
         }
+        decided = {id: next(filter(None, words.values()), when) for id, (words, when) in said.items()}
         reached = [device for device in someone.devices if isinstance(decided.get(device[0]), datetime)]
         days = [self._day(someone, device, decided[device[0]]) for device in reached]
         if not days:
@@ -72,6 +71,39 @@ class Reference:
             return {id: "capped" if isinstance(word, datetime) else word for id, word in decided.items()}
         self.got[someone.id][message.id] = message.category, min(days)
         return decided
+
+    def words(
+        self, someone: Someone, device: tuple[int, str, str, bool], message: Message
+    ) -> tuple[dict[str, str], datetime]:
+        """What each rule above the caps says by itself, the strongest first ("" where it lets pass); and when."""
+        kind = self.kinds[message.category]
+        zone = self._zone(someone, device)
+        key = message.id, zone.key, repr(someone.quiet)
+        if key not in self.watched:
+            self.watched[key] = self._when(someone, zone, message, kind)
+        when = self.watched[key]
+        untimely = when if isinstance(when, str) else ""
+        is_late = untimely.endswith("past_deadline")
+        return {
+            "address": self._address(device, kind),
+            "deadline": untimely if is_late else "",
+            "consent": "unsubscribed" if kind.is_marketing and someone.is_unsubscribed else "",
+            "preference": self._preference(someone.says.get(message.category), kind),
+            "holdout": "global_holdout" if kind.is_marketing and someone.is_held_out else "",
+            "quiet hours": "" if is_late else untimely,
+        }, (when if isinstance(when, datetime) else message.now)
+
+    def _address(self, device: tuple[int, str, str, bool], kind: Kind) -> str:
+        if device[1] == "denied":
+            return "permission_denied"
+        return "" if kind.has_push else "channel_not_allowed"
+
+    def _preference(self, said: bool | None, kind: Kind) -> str:
+        if kind.default == "forced" or said is True:
+            return ""
+        if said is False:
+            return "opted_out"
+        return "not_opted_in" if kind.default == "off" else ""
 
     def _is_full(self, someone: Someone, message: Message, day: date) -> bool:
         for categories, most, is_weekly in self.kinds[message.category].caps:
@@ -82,30 +114,6 @@ class Reference:
             if counted >= most:
                 return True
         return False
-
-    def _before_caps(
-        self, someone: Someone, device: tuple[int, str, str, bool], message: Message
-    ) -> str | datetime:
-        kind = self.kinds[message.category]
-        if device[1] == "denied":
-            return "permission_denied"
-        if not kind.has_push:
-            return "channel_not_allowed"
-        if kind.default != "forced":
-            if kind.is_marketing and someone.is_unsubscribed:
-                return "unsubscribed"
-            said = someone.says.get(message.category)
-            if said is False:
-                return "opted_out"
-            if said is None and kind.default == "off":
-                return "not_opted_in"
-            if kind.is_marketing and someone.is_held_out:
-                return "global_holdout"
-        zone = self._zone(someone, device)
-        key = message.id, zone.key, repr(someone.quiet)
-        if key not in self.watched:
-            self.watched[key] = self._when(someone, zone, message, kind)
-        return self.watched[key]
 
     def _when(self, someone: Someone, zone: ZoneInfo, message: Message, kind: Kind) -> str | datetime:
         local = self._local(message, zone)

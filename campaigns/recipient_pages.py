@@ -1,0 +1,86 @@
+"""The recipients behind a number of a run's page, and all of them as a file."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import NoReverseMatch, reverse
+
+from campaigns import live, recipients, watched
+from campaigns.models import Campaign, Run
+from campaigns.recipients import Line, Place
+from config import patience
+from notifications import reasons, sums
+from tenants.console import ConsoleAdmin
+
+
+def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    run = _run(request, campaign)
+    result = request.GET.get("result", "")
+    if result not in recipients.RESULTS:
+        raise Http404("There is no such result.")
+    reason = request.GET.get("reason", "")[:60]
+    try:
+        lines, following = recipients.page(
+            run, result=result, reason=reason, after=Place.read(request.GET.get("after", ""))
+        )
+    except patience.TooSlow:
+        lines, following, is_slow = [], None, True
+    else:
+        is_slow = False
+    seen = watched.look(campaign, run)
+    part = seen.progress.sum.of(result)
+    query = {"run": run.number, "result": result, **({"reason": reason} if reason else {})}
+    context = {
+        "title": f"{campaign}: {part.word.lower()}",
+        "campaign": campaign,
+        "run": run,
+        "zone": watched.zone(campaign),
+        "zone_word": watched.zone_word(campaign),
+        "part": part,
+        "reason": reason,
+        "words": reasons.words(reason) if reason else None,
+        "total": _total(seen.progress.sum, result, reason),
+        "rows": [(line, _explain_url(campaign, line)) for line in lines],
+        "is_slow": is_slow,
+        "is_first": not request.GET.get("after"),
+        "first_url": f"?{urlencode(query)}",
+        "next_url": f"?{urlencode({**query, 'after': str(following)})}" if following else "",
+        "live_url": f"{admin.url('live', campaign)}?run={run.number}",
+    }
+    return admin.render(request, "campaigns/recipients.html", campaign, context)
+
+
+def _run(request: HttpRequest, campaign: Campaign) -> Run:
+    run = live.chosen(request, campaign)
+    if run is None:
+        raise Http404("This campaign has no run yet.")
+    return run
+
+
+def _total(found: sums.Sum, result: str, reason: str) -> int:
+    rows = {"failed": found.problems, "suppressed": found.held_back}.get(result, ())
+    return next((row.count for row in rows if row.reason == reason), 0) if reason else found.of(result).count
+
+
+def _explain_url(campaign: Campaign, line: Line) -> str:
+    """Why this person got it or not; "" where there is nobody to explain, or no such page."""
+    if not line.person:
+        return ""
+    try:
+        address = reverse("explain")
+    except NoReverseMatch:
+        return ""
+    return f"{address}?{urlencode({'person': line.person, 'campaign': campaign.pk})}"
+
+
+def export(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Any:
+    """POST: a run's recipients as CSV, streamed."""
+    run = _run(request, campaign)
+    admin.audit(request, campaign, f"Recipients of run {run.number} exported.")
+    answer = StreamingHttpResponse(recipients.table(run), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="campaign-{campaign.pk}-run-{run.number}.csv"'
+    answer["Cache-Control"] = "no-store"
+    return answer
