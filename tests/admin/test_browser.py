@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from campaigns.models import Campaign
 from tests import browser
@@ -38,7 +39,7 @@ def test_a_marketer_writes_reviews_and_launches(
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_no_page_scrolls_sideways(
-    page: Any, shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, width: int
+    page: Any, shop: Tenant, make_campaign: Callable[..., Campaign], make_device: Any, anna: User, width: int
 ) -> None:
     device = make_device(shop, "somebody-with-a-rather-long-id-" + "x" * 60)
     campaign = make_campaign(content={"title": "A title that goes on " * 5}, name="A name that goes on " * 5)
@@ -53,6 +54,15 @@ def test_no_page_scrolls_sideways(
         "tenants/credential/add/",
         "tenants/credential/add/?provider=apns",
         "tenants/apikey/add/",
+        "campaigns/campaign/calendar/",
+        f"campaigns/campaign/{campaign.pk}/history/",
+        f"explain/?subscriber={device.subscriber_id}",
+        "reasons/",
+        "credentials/health/",
+        "campaigns/tester/",
+        "tenants/membership/",
+        "tenants/membership/add/",
+        f"auth/user/{anna.pk}/change/",
     ):
         page.goto(f"/admin/{url}")
         page.wait_for_load_state("networkidle")
