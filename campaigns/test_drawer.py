@@ -96,7 +96,7 @@ def _people(request: HttpRequest, campaign: Campaign) -> list[Subscriber]:
     if who := request.POST.get("person", "").strip():
         found = testing.person(campaign.application_id, who)
         people.append(found)
-        if "remember" in request.POST:
+        if "remember" in request.POST and request.user.has_perm("campaigns.add_tester", campaign):
             testing.add(found, user=staff(request) if "is_mine" in request.POST else None)
     return people
 
