@@ -131,7 +131,7 @@ def accepted(product: Product) -> int:
 
 
 def seconds_to_silence(product: Product, pause: Any) -> tuple[float, int]:
-    """Clicks it; seconds until the last message arrived after the click, and how many had arrived by then."""
+    """Clicks it; seconds until the last message arrived after the click, and how many arrived in them."""
     arrived = [(time.monotonic(), accepted(product))]
     is_over = threading.Event()
 
@@ -148,7 +148,7 @@ def seconds_to_silence(product: Product, pause: Any) -> tuple[float, int]:
         time.sleep(0.05)
     is_over.set()
     watcher.join()
-    return round(max(0.0, arrived[-1][0] - clicked), 2), arrived[-1][1]
+    return round(max(0.0, arrived[-1][0] - clicked), 2), arrived[-1][1] - arrived[0][1]
 
 
 def stages(product: Product, campaign: int) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ PER_SECOND = 60
 
 def test_a_campaign_from_the_first_letter_to_the_last_number(product: Product, visit: Visit) -> None:
     product.database.execute("UPDATE tenants_application SET approval_above = 100")
+    before = pages.accepted(product)
     mara, axel = visit("mara"), visit("axel")
     walk = Walk(mara)
 
@@ -30,7 +31,7 @@ def test_a_campaign_from_the_first_letter_to_the_last_number(product: Product, v
     _pause_and_resume(mara, product)
     _read(mara, product, campaign)
 
-    assert pages.accepted(product) == REACHED + 1
+    assert pages.accepted(product) - before == REACHED + 1
     walk.report("compose, test, ask, launch, read", 15 * 60)
 
 
@@ -129,7 +130,7 @@ def _pause_and_resume(page: Any, product: Product) -> None:
     pages.wait(lambda: 10 < pages.settled(page) < 100)
     assert page.evaluate("window.isTheSame") is True
     seconds, count = pages.seconds_to_silence(product, page.get_by_role("button", name="Pause"))
-    assert count < REACHED
+    assert 0 < count < REACHED
     assert seconds < 5
     print(json.dumps({"walk": "pause: sends until", "seconds": seconds, "gate_seconds": 5}), flush=True)
 
