@@ -20,8 +20,8 @@ from tests.e2e.conftest import Product
 DEVICES = 3_000
 PASSWORD = "a long password"
 
-# Who works at the shop: name → role, "" for who may do everything.
-PEOPLE = {"mara": "marketer", "axel": "approver", "root": ""}
+# Who works at the shop: name → role. Root may do everything everywhere.
+PEOPLE = {"mara": "marketer", "axel": "approver"}
 
 HIRE = """
 import json, sys
@@ -30,7 +30,7 @@ from tenants.models import Application, Membership
 said = json.load(sys.stdin)
 for name, role in said["people"].items():
     user = User.objects.create_user(name, password=said["password"], is_staff=True, is_superuser=not role)
-    for application in Application.objects.all() if role else ():
+    for application in Application.objects.filter(slug=said["application"]):
         Membership.objects.create(user=user, application=application, role=role)
 """
 
@@ -38,28 +38,40 @@ Visit = Callable[[str], Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs an installation without an application comes first."""
     is_missing = not CHROMIUM and not os.environ.get("CI")
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.skipif(is_missing, reason="no Chromium here"))
+    places = [place for place, item in enumerate(items) if Path(__file__).parent in item.path.parents]
+    own = [items[place] for place in places]
+    for place, item in zip(places, sorted(own, key=_needs_product), strict=True):
+        item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.skipif(is_missing, reason="no Chromium here"))
+        items[place] = item
+
+
+def _needs_product(item: pytest.Item) -> bool:
+    return "product" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="package")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    folder: Path = tmp_path_factory.mktemp("story")
-    with running(folder) as stack:
-        made = stack.create_application("Shop", devices=DEVICES)
-        hire(stack, PEOPLE)
-        with psycopg.connect(embedded.ensure(folder).database_url, autocommit=True) as database:
-            yield Product(stack, made["application"], made["server_key"], made["client_key"], database)
-        embedded.release(folder)
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """As after `manage.py createsuperuser`, until somebody makes something."""
+    with running(tmp_path_factory.mktemp("story")) as stack:
+        _hire(stack, {"root": ""})
+        yield stack
 
 
-def hire(stack: Stack, people: dict[str, str]) -> None:
-    stack.manage(
-        "shell", "--no-imports", "-c", HIRE, given=json.dumps({"people": people, "password": PASSWORD})
-    )
+@pytest.fixture(scope="package")
+def product(stack: Stack) -> Iterator[Product]:
+    made = stack.create_application("Acme Shop", devices=DEVICES)
+    _hire(stack, PEOPLE, made["application"])
+    with psycopg.connect(embedded.ensure(stack.data_dir).database_url, autocommit=True) as database:
+        yield Product(stack, made["application"], made["server_key"], made["client_key"], database)
+    embedded.release(stack.data_dir)
+
+
+def _hire(stack: Stack, people: dict[str, str], application: str = "") -> None:
+    said = {"people": people, "password": PASSWORD, "application": application}
+    stack.manage("shell", "--no-imports", "-c", HIRE, given=json.dumps(said))
 
 
 @pytest.fixture(scope="package")
