@@ -80,6 +80,8 @@ def _trouble(campaign: Campaign, run: Run, counts: Mapping[Any, Mapping[str, Any
     limit = run.document.safety.stop_percent
     is_waived = "problems" in run.waived or "canary" in run.waived
     if limit and not is_waived and tried >= LEAST_TRIED and failed * 100 > limit * tried:
+        if _held(run):  # the others have got nothing: to go on means, with everyone
+            return "canary", _of_the_first(tried, failed, limit)
         share = f"{failed * 100 / tried:.1f}"
         return "problems", f"{failed:,} of {tried:,} tried have failed ({share} %); the limit is {limit} %."
     incident = Incident.objects.filter(
@@ -145,8 +147,12 @@ def _after_canary(campaign: Campaign, run: Run, counts: Mapping[Any, Mapping[str
         runs.open_all(held)
         log.info("canary_well", action="campaigns.canary_well", campaign=campaign.id, tried=tried)
     else:
-        what = f"{failed:,} of {tried:,} failed; the limit is {limit} %" if tried else "nobody was reached"
-        _hold(campaign, run, "canary", f"Of the first devices {what}. The others wait.")
+        _hold(campaign, run, "canary", _of_the_first(tried, failed, limit))
+
+
+def _of_the_first(tried: int, failed: int, limit: int) -> str:
+    what = f"{failed:,} of {tried:,} failed; the limit is {limit} %" if tried else "nobody was reached"
+    return f"Of the first devices {what}. The others wait."
 
 
 def _decide(campaign: Campaign, run: Run) -> None:

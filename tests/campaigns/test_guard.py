@@ -110,6 +110,18 @@ def test_a_canary_that_fails_stops_the_campaign_until_somebody_says_go_on(with_c
     assert not stage(with_canary, "send").is_held
 
 
+def test_a_large_canary_that_fails_stops_it_once(with_canary: Campaign) -> None:
+    settle(stage(with_canary, "canary"), accepted=100, rejected=100)
+    guard.watch()
+    stopped = now(with_canary)
+    assert stopped.latest_run
+    assert stopped.latest_run.paused_for == "canary"
+    services.resume(stopped)
+    guard.watch()
+    assert now(with_canary).status == Campaign.Status.SENDING
+    assert not stage(with_canary, "send").is_held
+
+
 def test_many_failures_stop_it_and_resuming_is_final(crowd: None, make_campaign: Make) -> None:
     campaign = resolved(services.launch(make_campaign(), by="staff:anna"))
     sent = stage(campaign, "send").notification
