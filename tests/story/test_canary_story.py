@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests import browser
 from tests.e2e.conftest import Product
 from tests.story import pages
 from tests.story.conftest import Visit
@@ -28,6 +29,7 @@ def test_a_canary_that_fails_holds_the_others_until_somebody_resumes(product: Pr
     assert "Of the first devices" in stop.inner_text()
     assert "The others wait." in stop.inner_text()
     assert page.locator("#h-problems").is_visible()
+    browser.assert_accessible(page)
     assert pages.accepted(product) - before < 300
 
     simulation.set_faults("apns")
