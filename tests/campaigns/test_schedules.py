@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from campaigns import drafts, periodic, services, timetable
 from campaigns.models import Campaign, Run
+from devices.models import Segment
 from notifications import zones
 from notifications.models import Notification
 from tests.conftest import Tenant
@@ -235,3 +236,30 @@ def test_what_was_sent_once_is_never_deleted(overlapping: Campaign, anna: User) 
     assert draft.latest_run == sent
     with pytest.raises(services.NotAllowed):
         drafts.delete(draft)
+
+
+def test_a_run_that_cannot_be_made_stops_the_campaign_and_says_why(
+    anna: User, make_campaign: Make, shop: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whom a deleted segment kept out are not sent to, and it is not tried each second for ever."""
+    rules = {"field": "subscriber.country", "is": "equal", "value": "DE"}
+    Segment.objects.create(application=shop.application, slug="gone", name="Gone", rules=rules)
+    weekly = make_campaign(
+        audience={"not_segments": ["gone"]},
+        schedule={"kind": "recurring", "starts": "2027-03-22T09:00", "rule": "FREQ=WEEKLY;COUNT=3"},
+    )
+    weekly = services.launch(weekly, by="staff:anna")
+    monkeypatch.setattr(timezone, "now", lambda now=weekly.next_run_at: now)
+    periodic.run_due()
+    Segment.objects.all().delete()
+    weekly.refresh_from_db()
+    monkeypatch.setattr(timezone, "now", lambda now=weekly.next_run_at: now)
+    periodic.run_due()
+    weekly.refresh_from_db()
+    assert (weekly.status, weekly.runs.count()) == ("paused", 1)
+    assert weekly.latest_run
+    assert weekly.latest_run.paused_for == "problems"
+    assert "could not be made" in weekly.latest_run.paused_detail
+    services.resume(weekly)
+    weekly.refresh_from_db()
+    assert (weekly.status, weekly.next_run_at) == ("recurring", at("2027-04-05T09:00"))
