@@ -418,6 +418,8 @@ def decide(campaign: Campaign, variant: str, *, by: str) -> Campaign:
         run = locked.latest_run
         if run is None or run.decided_at or not run.stages.filter(kind=Stage.Kind.REST).exists():
             raise NotAllowed("There is no remainder that waits for a decision.")
+        if variant and variant not in {one.key for one in run.document.variants}:
+            raise NotAllowed("There is no such variant.")
         if variant:
             stage = runs.send_rest(locked, run, variant, by=by)
             if stage and stage.notification and locked.status == Status.PAUSED:

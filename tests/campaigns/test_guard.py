@@ -222,6 +222,8 @@ def test_where_nobody_wins_and_nothing_is_to_follow_it_ends(
 
 
 def test_a_person_decides_once(experiment: Campaign) -> None:
+    with pytest.raises(services.NotAllowed):
+        services.decide(experiment, "E", by="anna")
     services.decide(experiment, "A", by="anna")
     with pytest.raises(services.NotAllowed):
         services.decide(experiment, "B", by="anna")
