@@ -107,6 +107,7 @@ def launch(walk: Walk, devices: str) -> None:
     page = walk.page
     walk.click(page.get_by_role("button", name=f"Send to {devices} devices").first)
     dialog = page.get_by_role("dialog")
+    assert "{{" not in dialog.inner_text()
     reason = dialog.get_by_label("Why send it all the same?")
     if reason.count():
         walk.type(reason, "Only a rehearsal.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests import browser
 from tests.e2e.conftest import Product
 from tests.story import pages
@@ -28,6 +30,7 @@ def test_a_canary_that_fails_holds_the_others_until_somebody_resumes(product: Pr
     stop.wait_for()
     assert "Of the first devices" in stop.inner_text()
     assert "The others wait." in stop.inner_text()
+    assert re.search(r"about 2,[67]\d\d\s+more wait", page.locator("#live").inner_text())
     assert page.locator("#h-problems").is_visible()
     browser.assert_accessible(page)
     assert pages.accepted(product) - before < 300
