@@ -125,8 +125,12 @@ def _key(url: str, is_image: bool) -> str:
 def _of(future: Future[Answer]) -> Answer:
     if not future.done():
         future.cancel()
-        return Answer("", f"no answer within {SECONDS:.0f} seconds")
+        return _late()
     return future.result()
+
+
+def _late() -> Answer:
+    return Answer("", f"no answer within {SECONDS:.0f} seconds")
 
 
 def _ask(url: str, is_image: bool) -> Answer:
@@ -137,10 +141,12 @@ def _ask(url: str, is_image: bool) -> Answer:
     except Refused as error:
         return Answer("", str(error))
     except TimeoutError:
-        return Answer("", f"no answer within {SECONDS:.0f} seconds")
+        return _late()
     except ssl.SSLError:
         return Answer("", "its certificate is not valid")
     except (OSError, http.client.HTTPException, ValueError, UnicodeError) as error:
+        if time.monotonic() >= begun + SECONDS:  # cut
+            return _late()
         return Answer("", f"it cannot be reached from this server ({type(error).__name__})")
     return said if is_image else Answer(f"answered in {(time.monotonic() - begun) * 1000:.0f} ms")
 

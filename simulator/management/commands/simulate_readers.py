@@ -1,11 +1,12 @@
 """`manage.py simulate_readers APPLICATION --url URL --key CLIENT_KEY`: people who receive, open and tap what comes.
 
-They report as an app would: over the API, with the client key, each for its own device. How many open a message is drawn
-by the message, so that versions of a campaign differ. Until it is ended.
+They report as an app would: over the API, with the client key, each for its own device. How many open a message is
+drawn by the message, so that versions of a campaign differ. Until it is ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 import time
@@ -82,7 +83,8 @@ class Command(BaseCommand):
             since = max(since, until)
             for _ in range(PER_SECOND // MOST):
                 if lines := readers.due():
-                    request("POST", f"{url}/v1/events", {"events": lines}, key=key)
+                    with contextlib.suppress(OSError):  # the web server is starting again
+                        request("POST", f"{url}/v1/events", {"events": lines}, key=key)
             time.sleep(1)
 
 
