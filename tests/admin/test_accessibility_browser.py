@@ -65,7 +65,7 @@ def _pages(
         "composer": f"campaigns/campaign/{draft.pk}/change/",
         "review": f"campaigns/campaign/{draft.pk}/review/",
         "live": f"campaigns/campaign/{running.pk}/live/",
-        "recipients": f"campaigns/campaign/{running.pk}/recipients/",
+        "recipients": f"campaigns/campaign/{running.pk}/recipients/?result=accepted",
         "calendar": "campaigns/campaign/calendar/",
         "versions": f"campaigns/campaign/{draft.pk}/history/",
         "testers": "campaigns/tester/",
