@@ -97,6 +97,7 @@ def _badges(request: HttpRequest) -> Iterator[tuple[str, int]]:
         yield "Campaigns", campaigns.waiting_count(own)
 
 
+# 600 is darker than usual: unfold writes white on it, and links in it.
 TEAL = {
     "50": "#f0fdfa",
     "100": "#ccfbf1",
