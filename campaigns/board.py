@@ -155,14 +155,20 @@ def _approvals(request: HttpRequest, scope: Scope) -> list[Need]:
 
 
 def sending(request: HttpRequest, scope: Scope) -> dict[str, Any]:
-    """Campaigns under way, the newest five; a recurring one while a run of it is open."""
+    """Campaigns under way, the newest five; a recurring one while a run of it is open. may_pause: keys of campaigns."""
     going = Q(status__in=(Status.SENDING, Status.PAUSED)) | Q(
         status=Status.RECURRING, latest_run__stages__notification__status__in=Notification.OPEN
     )
     found = selectors.recent().filter(going, latest_run__isnull=False, **scope.narrowed).distinct()
     shown = [(campaign, selectors.progress(campaign)) for campaign in found[:MOST]]
     open_ones = [(campaign, progress) for campaign, progress in shown if progress.is_open]
-    return {"sending": open_ones, "is_sending": bool(open_ones)}
+    may_pause = {campaign.pk for campaign, _ in open_ones if _may_pause(request, campaign)}
+    return {"sending": open_ones, "is_sending": bool(open_ones), "may_pause": may_pause}
+
+
+def _may_pause(request: HttpRequest, campaign: Campaign) -> bool:
+    pause = transitions.possible(campaign).get("pause")
+    return pause is not None and request.user.has_perm(pause.permission, campaign)
 
 
 class Coming(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -106,11 +107,8 @@ def said(person: Person) -> dict[str, Any]:
 
 def sampled(campaign: Campaign, *, afresh: bool = False) -> list[Person]:
     """Some of whom it would reach; the same for a minute, as each key press asks."""
-    key = "carillon:people:{}:{}:{}".format(
-        campaign.application_id,
-        campaign.category_id,
-        orjson.dumps(campaign.plan["audience"], option=orjson.OPT_SORT_KEYS).hex()[:150],
-    )
+    asked = [campaign.application_id, campaign.category_id, campaign.plan["audience"]]
+    key = f"carillon:people:{hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
     found: list[Person] | None = None if afresh else cache.get(key)
     if found is None:
         try:

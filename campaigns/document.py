@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 
 from config.json import converted
+from config.problems import Problem
 from config.types import END, Locale, Platform, Slug, text
 from notifications.content import LONGEST_LINK, MOST_LOCALES, Words
 from notifications.requests import FASTEST, Attribute
@@ -19,6 +21,7 @@ from notifications.template_versions import LARGEST_DEFAULT, LiquidData, LiquidT
 MOST_VARIANTS = 5
 KEYS = "ABCDE"
 LONGEST_LIFETIME = 28 * 24  # hours
+LARGEST = 1024 * 1024  # bytes of JSON
 
 Clock = Annotated[str, msgspec.Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}", examples=["09:00"])]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -150,7 +153,16 @@ def read(plan: Mapping[str, Any]) -> Plan:
 
 
 def stored(plan: Plan) -> dict[str, Any]:
+    """Raises config.problems.Problem for what is too large to be kept in every version, or cannot be read back."""
     found: dict[str, Any] = msgspec.to_builtins(plan)
+    try:
+        size = len(orjson.dumps(found))
+    except TypeError as error:  # too deep, or a number that no provider reads either
+        raise Problem.of_field("/", f"cannot be stored: {error}") from error
+    if size > LARGEST:
+        raise Problem.of_field(
+            "/", f"has {size:,} bytes; {LARGEST:,} at most: use fewer languages or shorter texts"
+        )
     return found
 
 

@@ -52,17 +52,19 @@ def _watch(id: int) -> None:
     )
     if campaign is None or (run := campaign.latest_run) is None:
         return
-    notified = runs.notified(run)
     if campaign.status == Status.SCHEDULED:
-        if any(one.status != Notification.Status.SCHEDULED for one in notified):
+        if any(one.status != Notification.Status.SCHEDULED for one in runs.notified(run)):
             transitions.move(campaign, "begin", Status.SENDING)
         return
-    counts = notifications.counts(notified)
-    if trouble := _trouble(campaign, run, counts):
-        if not run.paused_for:
-            _hold(campaign, run, *trouble)
-        return
-    _after_canary(campaign, run, counts)
+    for one in runs.under_way(campaign):
+        counts = notifications.counts(runs.notified(one))
+        if trouble := _trouble(campaign, one, counts):
+            if not one.paused_for:
+                _hold(campaign, one, *trouble)
+            return
+        _after_canary(campaign, one, counts)
+        if campaign.status == Status.PAUSED:
+            return
     _decide(campaign, run)
     _finish(campaign, run)
 
@@ -78,6 +80,8 @@ def _trouble(campaign: Campaign, run: Run, counts: Mapping[Any, Mapping[str, Any
     limit = run.document.safety.stop_percent
     is_waived = "problems" in run.waived or "canary" in run.waived
     if limit and not is_waived and tried >= LEAST_TRIED and failed * 100 > limit * tried:
+        if _held(run):  # the others have got nothing: to go on means, with everyone
+            return "canary", _of_the_first(tried, failed, limit)
         share = f"{failed * 100 / tried:.1f}"
         return "problems", f"{failed:,} of {tried:,} tried have failed ({share} %); the limit is {limit} %."
     incident = Incident.objects.filter(
@@ -108,6 +112,9 @@ def _hold(campaign: Campaign, run: Run, why: str, detail: str) -> None:
         transitions.move(campaign, "hold", Status.PAUSED)
     else:  # a recurring one: its runs stop with it
         transitions.move(campaign, "pause", Status.PAUSED)
+    for other in runs.under_way(campaign):
+        if other != run:
+            runs.hold(other, why="person", detail=f"Stopped with run {run.number}.")
     runs.hold(run, why=why, detail=detail)
     log.warning("campaign_paused", action="campaigns.paused", campaign=campaign.id, why=why, detail=detail)
 
@@ -140,8 +147,12 @@ def _after_canary(campaign: Campaign, run: Run, counts: Mapping[Any, Mapping[str
         runs.open_all(held)
         log.info("canary_well", action="campaigns.canary_well", campaign=campaign.id, tried=tried)
     else:
-        what = f"{failed:,} of {tried:,} failed; the limit is {limit} %" if tried else "nobody was reached"
-        _hold(campaign, run, "canary", f"Of the first devices {what}. The others wait.")
+        _hold(campaign, run, "canary", _of_the_first(tried, failed, limit))
+
+
+def _of_the_first(tried: int, failed: int, limit: int) -> str:
+    what = f"{failed:,} of {tried:,} failed; the limit is {limit} %" if tried else "nobody was reached"
+    return f"Of the first devices {what}. The others wait."
 
 
 def _decide(campaign: Campaign, run: Run) -> None:
@@ -160,6 +171,6 @@ def _finish(campaign: Campaign, run: Run) -> None:
     if campaign.status != Status.SENDING or campaign.next_run_at:
         return
     run.refresh_from_db(fields=["decided_at"])
-    statuses = [notification.status for notification in runs.notified(run)]
+    statuses = [one.status for each in runs.under_way(campaign) for one in runs.notified(each)]
     if runs.is_over(statuses, run):
         transitions.move(campaign, "finish", Status.FINISHED)

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from campaigns import services
 from campaigns.models import Campaign
+from config.problems import InvalidField
 
 log = structlog.get_logger(__name__)
 
@@ -33,4 +34,10 @@ def _run(id: int) -> None:
         )
         if campaign is None or campaign.next_run_at is None:
             return
-        services.next_run(campaign, now)
+        try:
+            with transaction.atomic():
+                services.next_run(campaign, now)
+        except InvalidField as error:  # a segment is gone since: it would be tried, in vain, every second
+            detail = f"Its next run could not be made: {error.detail}."
+            services.pause(campaign, why="problems", detail=detail)
+            log.warning("run_impossible", action="campaigns.run_impossible", campaign=id, detail=detail)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from campaigns import live, recipients, watched
 from campaigns.models import Campaign, Run
@@ -66,14 +66,15 @@ def _total(found: sums.Sum, result: str, reason: str) -> int:
 
 
 def _explain_url(campaign: Campaign, line: Line) -> str:
-    """Why this person got it or not; "" where there is nobody to explain, or no such page."""
+    """Why this person got it or not; "" where there is nobody to explain."""
     if not line.person:
         return ""
-    try:
-        address = reverse("explain")
-    except NoReverseMatch:
-        return ""
-    return f"{address}?{urlencode({'person': line.person, 'campaign': campaign.pk})}"
+    asked = {
+        "application": campaign.application_id,
+        "person": line.person,
+        "notification": line.delivery.notification_id,
+    }
+    return f"{reverse('explain')}?{urlencode(asked)}"
 
 
 def export(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Any:

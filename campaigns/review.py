@@ -141,7 +141,7 @@ def _context(
         "deed": deed(admin, request, campaign, reach, report),
         "when": words.when(campaign),
         "approval": campaign.approvals.select_related("requested_by", "decided_by").first(),
-        "headline": words.title(campaign),
+        "headline": _headline(campaign),
         "version": campaign.version,
         "may_test": any(admin.may(request, one, campaign) for one in MAY_TEST),
         "must_type": reach.reachable > TYPED_ABOVE,
@@ -156,6 +156,18 @@ def _context(
         "may_withdraw": campaign.status in (Status.WAITING, Status.APPROVED)
         and admin.may(request, "campaigns.change_campaign", campaign),
     }
+
+
+def _headline(campaign: Campaign) -> str:
+    """The first words, as somebody gets them of whom nothing is known."""
+    plan = campaign.document
+    try:
+        seen = contents.preview(
+            plan, plan.variants[0], application=campaign.application, subscriber=None, locale=None
+        )
+    except (InvalidField, ValueError):  # the checklist says so
+        return words.title(campaign)
+    return str(seen.content.get("title") or seen.content.get("body") or "").strip()
 
 
 class Deed(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from campaigns import audiences, contents, stages, timetable
@@ -74,7 +75,7 @@ def _draft(campaign: Campaign, run: Run, stage: Stage, *, by: str) -> Draft:
         category=campaign.category,
         content={},
         audience={**meant, "frozen": frozen} if frozen else meant,
-        throttle_per_second=schedule.per_second,
+        throttle_per_second=_pace(campaign, stage, run),
         send_at=due if due > timezone.now() else None,
         local_time=timetable.local(campaign, due).isoformat("T", "minutes") if plan.is_local else "",
         send_window=timetable.window(campaign),
@@ -91,6 +92,15 @@ def _draft(campaign: Campaign, run: Run, stage: Stage, *, by: str) -> Draft:
         slug=f"campaign-{campaign.id}-{run.number}-{stage.position}",
         by=by,
     )
+
+
+def _pace(campaign: Campaign, stage: Stage, run: Run) -> int | None:
+    """The stage's part of the campaign's: those of its kind go out at the same time."""
+    plan = campaign.document
+    if plan.schedule.per_second is None:
+        return None
+    widths = [one.upper - one.lower for one in stages.of(plan, run.devices) if one.kind == stage.kind]
+    return stages.pace(plan.schedule.per_second, stage.upper - stage.lower, widths)
 
 
 def _key(campaign: Campaign, run: Run, position: int) -> str:
@@ -118,6 +128,13 @@ def notified(run: Run) -> list[Notification]:
         for stage in run.stages.select_related("notification__category")
         if stage.notification
     ]
+
+
+def under_way(campaign: Campaign) -> list[Run]:
+    """Those of which something still waits, and the latest. Runs overlap: at local times one takes more than a day."""
+    is_open = Q(stages__notification__status__in=Notification.OPEN) | Q(id=campaign.latest_run_id)
+    ids = campaign.runs.filter(is_open).values("id")
+    return list(Run.objects.filter(id__in=ids).order_by("number"))
 
 
 def hold(run: Run, *, why: str, detail: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from campaigns import checking, document, mails, runs, selectors, timetable, transitions
@@ -187,7 +188,15 @@ def unarchive(campaign: Campaign) -> None:
 
 def needs_approval(campaign: Campaign, devices: int) -> bool:
     above = campaign.application.approval_above
-    return above is not None and devices > above and campaign.status != Status.APPROVED
+    return above is not None and devices > above and not _is_approved_for(campaign, devices)
+
+
+def _is_approved_for(campaign: Campaign, devices: int) -> bool:
+    """The yes was to a number too: a segment that somebody widens since needs another one."""
+    if campaign.status != Status.APPROVED:
+        return False
+    granted = campaign.approvals.filter(is_granted=True, version=campaign.version).first()
+    return granted is not None and (devices <= granted.devices or not reach_changed(devices, granted.devices))
 
 
 def may_decide(campaign: Campaign, user: User) -> bool:
@@ -199,6 +208,7 @@ def ask(campaign: Campaign, *, by: User, devices: int, note: str = "") -> Approv
     """Freeze it until a second person has said yes or no. Raises NotAllowed, NotReady."""
     checking.check(campaign)
     with transaction.atomic():
+        _check_shown(campaign)
         transitions.move(campaign, "ask", Status.WAITING)
         keep_version(campaign, "approval")
         approval = Approval.objects.create(
@@ -220,9 +230,11 @@ def withdraw(campaign: Campaign) -> Campaign:
 
 def decide_approval(campaign: Campaign, *, by: User, is_granted: bool, answer: str = "") -> Campaign:
     """Raises NotAllowed, PermissionError for who wrote it."""
-    if not may_decide(campaign, by):
-        raise PermissionError("Nobody approves what they wrote or asked for themselves.")
     with transaction.atomic():
+        # Nobody asks anew between the look at who asked and the answer.
+        Campaign.objects.select_for_update().get(id=campaign.id)
+        if not may_decide(campaign, by):
+            raise PermissionError("Nobody approves what they wrote or asked for themselves.")
         deed, to = ("approve", Status.APPROVED) if is_granted else ("refuse", Status.DRAFT)
         transitions.move(campaign, deed, to)
         approval = campaign.approvals.get(is_granted=None)
@@ -254,6 +266,7 @@ def launch(
     after a lost answer: one run.
     """
     transitions.check(campaign, "launch")
+    seen = campaign.status
     now = timezone.now()
     checking.check(campaign, now)
     reach = selectors.reach_now(campaign)
@@ -265,6 +278,9 @@ def launch(
     to = _launched(campaign, first, now)
     with transaction.atomic():
         once()
+        _check_shown(campaign)
+        if seen == Status.APPROVED:
+            _check_still_approved(campaign)
         transitions.move(
             campaign,
             "launch",
@@ -277,6 +293,19 @@ def launch(
         if to != Status.RECURRING:
             _run(campaign, first, by=by, devices=reach.devices, overridden=overridden)
     return campaign
+
+
+def _check_shown(campaign: Campaign) -> None:
+    """Out of the archive nothing is sent. Locks its row. Raises NotAllowed."""
+    if Campaign.objects.select_for_update().get(id=campaign.id).archived_at:
+        raise NotAllowed("It is in the archive. Take it out first.")
+
+
+def _check_still_approved(campaign: Campaign) -> None:
+    """A yes that was taken back since it was looked at counts no more: the version is the same. Raises NotAllowed."""
+    if Campaign.objects.filter(id=campaign.id, status=Status.DRAFT).exists():
+        campaign.refresh_from_db()
+        raise NotAllowed("Its approval was taken back meanwhile.")
 
 
 def reach_changed(devices: int, expected: int) -> bool:
@@ -326,11 +355,18 @@ def unschedule(campaign: Campaign) -> Campaign:
             ).update(status=Notification.Status.CANCELLED, finished_at=timezone.now(), paused_at=None)
             if stopped != len(waiting):
                 raise NotAllowed("It has begun. Pause or cancel it instead.")
-        run = locked.latest_run if locked.status == Status.RECURRING else None
+        if locked.runs.filter(stages__notification__status__in=Notification.OPEN).exists():
+            raise NotAllowed("A run of it is under way. Pause or cancel it instead.")
         transitions.move(
-            locked, "unschedule", Status.DRAFT, launched_at=None, next_run_at=None, latest_run=run
+            locked, "unschedule", Status.DRAFT, launched_at=None, next_run_at=None, latest_run=_sent(locked)
         )
     return locked
+
+
+def _sent(campaign: Campaign) -> Run | None:
+    """Its latest run that was not taken back."""
+    taken_back = Q(stages__notification__status=Notification.Status.CANCELLED)
+    return campaign.runs.exclude(taken_back).order_by("-number").first()
 
 
 def pause(campaign: Campaign, *, why: str = "person", detail: str = "") -> Campaign:
@@ -338,8 +374,8 @@ def pause(campaign: Campaign, *, why: str = "person", detail: str = "") -> Campa
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "pause", Status.PAUSED)
-        if locked.latest_run:
-            runs.hold(locked.latest_run, why=why, detail=detail)
+        for run in runs.under_way(locked):
+            runs.hold(run, why=why, detail=detail)
     return locked
 
 
@@ -349,8 +385,8 @@ def resume(campaign: Campaign) -> Campaign:
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "resume", _resumed(locked, now))
-        if locked.latest_run:
-            runs.let_go(locked.latest_run)
+        for run in runs.under_way(locked):
+            runs.let_go(run)
         if locked.next_run_at and locked.next_run_at <= now:
             skip_run(locked, now)
     return locked
@@ -368,9 +404,9 @@ def cancel(campaign: Campaign) -> Campaign:
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "cancel", Status.CANCELLED, next_run_at=None)
-        if locked.latest_run:
-            runs.cancel(locked.latest_run)
-            Run.objects.filter(id=locked.latest_run.id, decided_at=None).update(decided_at=timezone.now())
+        for run in runs.under_way(locked):
+            runs.cancel(run)
+            Run.objects.filter(id=run.id, decided_at=None).update(decided_at=timezone.now())
     return locked
 
 
@@ -382,6 +418,8 @@ def decide(campaign: Campaign, variant: str, *, by: str) -> Campaign:
         run = locked.latest_run
         if run is None or run.decided_at or not run.stages.filter(kind=Stage.Kind.REST).exists():
             raise NotAllowed("There is no remainder that waits for a decision.")
+        if variant and variant not in {one.key for one in run.document.variants}:
+            raise NotAllowed("There is no such variant.")
         if variant:
             stage = runs.send_rest(locked, run, variant, by=by)
             if stage and stage.notification and locked.status == Status.PAUSED:

@@ -45,6 +45,12 @@ def of(plan: Plan, devices: int) -> list[Slice]:
     return [one for one in slices if one.lower < one.upper]
 
 
+def pace(per_second: int, width: int, widths: Sequence[int]) -> int:
+    """What a slice of this width gets of a pace that slices of these widths share. Of everybody's together not more
+    than the pace; but nobody waits for ever, so each has at least one."""
+    return max(1, per_second * width // sum(widths))
+
+
 def _arms(variants: Sequence[Variant], lower: int, upper: int) -> Iterator[tuple[str, int, int]]:
     total, given = sum(variant.share for variant in variants), 0
     width = upper - lower

@@ -45,6 +45,7 @@ def _drawer(
             (tester, str(tester.pk) in chosen if chosen else tester.user_id == user.pk) for tester in found
         ],
         "has_device": has_device,
+        "may_keep": _may_keep(request, campaign),
         "variants": [variant["key"] for variant in campaign.plan["variants"]],
         "locales": sorted({name for one in campaign.document.variants for name in one.content.locales}),
         "default_locale": campaign.application.default_locale,
@@ -96,9 +97,14 @@ def _people(request: HttpRequest, campaign: Campaign) -> list[Subscriber]:
     if who := request.POST.get("person", "").strip():
         found = testing.person(campaign.application_id, who)
         people.append(found)
-        if "remember" in request.POST:
+        if "remember" in request.POST and _may_keep(request, campaign):
             testing.add(found, user=staff(request) if "is_mine" in request.POST else None)
     return people
+
+
+def _may_keep(request: HttpRequest, campaign: Campaign) -> bool:
+    """Whose phones the next tests go to."""
+    return bool(request.user.has_perm("campaigns.add_tester", campaign))
 
 
 def _seen_as(request: HttpRequest, campaign: Campaign) -> Subscriber | None:

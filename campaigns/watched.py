@@ -131,6 +131,15 @@ class Watched:
             if stage.notification_id is None and not self.run.decided_at
         )
 
+    @property
+    def behind(self) -> int:
+        """About how many devices wait for the first ones; they are in no sum yet."""
+        return sum(
+            round(self.run.devices * (stage.upper - stage.lower) / 10_000)
+            for stage in self.stages
+            if stage.is_held and stage.notification and not stage.notification.recipient_count
+        )
+
 
 def look(campaign: Campaign, run: Run) -> Watched:
     """Three queries."""

@@ -42,6 +42,7 @@ def main() -> int:
             seeded = json.loads(product.manage("seed_demo", "--simulator", str(state_dir)))
         with step("starting the web server and the workers"):
             product.start()
+            product.run("readers", *readers(product, seeded))
         _welcome(product, simulation, seeded)
         _watch(product)
     print("Stopped. Your data is kept; `make demo` brings it back.", flush=True)
@@ -78,6 +79,11 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def readers(product: Stack, seeded: dict[str, str]) -> list[str]:
+    """The command that lets people open what comes."""
+    return ["simulate_readers", seeded["application"], "--url", product.url, "--key", seeded["client_key"]]
 
 
 def _welcome(product: Stack, simulation: Simulation, seeded: dict[str, str]) -> None:

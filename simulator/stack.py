@@ -123,6 +123,10 @@ class Stack:
         if "web" in self.processes:
             self._wait_for_web()
 
+    def run(self, name: str, *arguments: str) -> None:
+        """Keep a management command running beside them."""
+        self.processes[name] = self._spawn(name, [sys.executable, "manage.py", *arguments])
+
     def restart(self, name: str) -> None:
         """Start a process that has ended again."""
         self._replaced.append((name, self.processes[name].pid))

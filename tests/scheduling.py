@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadFileScheduling
 
-TOGETHER = ("tests/e2e/",)  # a folder whose modules share one running product
+TOGETHER = ("tests/e2e/", "tests/story/")  # folders whose modules share one running product
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]

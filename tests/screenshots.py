@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import sync_playwright
 
+from simulator import demo
 from simulator.stack import ROOT, Stack, running
 from tests.chromium import CHROMIUM, FLAGS
 
@@ -58,6 +59,7 @@ def main() -> int:
             login = json.loads(
                 stack.manage("seed_demo", "--simulator", str(simulator), "--devices", str(DEVICES))
             )
+            stack.run("readers", *demo.readers(stack, login))
             made = json.loads(stack.manage("shell", "--no-imports", "-c", PREPARE).splitlines()[-1])
             time.sleep(100)  # charts count minutes that are over
             with _pages(stack, login) as pages:

@@ -11,9 +11,11 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -30,10 +32,12 @@ MOST_HOPS = 3
 MOST_LINKS = 20
 LARGEST_IMAGE = 500 * 1024  # recommended for pushes; phones on slow networks give up on larger ones
 AGENT = {"User-Agent": "Carillon link check", "Accept": "*/*"}
-# Addresses in which a private one may be wrapped.
-TRANSLATED = [
-    ipaddress.ip_network(name) for name in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
-]
+# All of IPv6 that is routed; within it, addresses in which a private one may be wrapped.
+ROUTED = ipaddress.IPv6Network("2000::/3")
+TRANSLATED = [ipaddress.IPv6Network(name) for name in ("2002::/16", "2001::/32")]
+ASSIGNED = ipaddress.IPv4Network(
+    "192.0.0.0/24"
+)  # by the IETF to protocols; Python takes most of it for public
 
 SAFE = "/%:=&?~+!$,;'@()*[]-._"
 
@@ -121,8 +125,12 @@ def _key(url: str, is_image: bool) -> str:
 def _of(future: Future[Answer]) -> Answer:
     if not future.done():
         future.cancel()
-        return Answer("", f"no answer within {SECONDS:.0f} seconds")
+        return _late()
     return future.result()
+
+
+def _late() -> Answer:
+    return Answer("", f"no answer within {SECONDS:.0f} seconds")
 
 
 def _ask(url: str, is_image: bool) -> Answer:
@@ -133,10 +141,12 @@ def _ask(url: str, is_image: bool) -> Answer:
     except Refused as error:
         return Answer("", str(error))
     except TimeoutError:
-        return Answer("", f"no answer within {SECONDS:.0f} seconds")
+        return _late()
     except ssl.SSLError:
         return Answer("", "its certificate is not valid")
     except (OSError, http.client.HTTPException, ValueError, UnicodeError) as error:
+        if time.monotonic() >= begun + SECONDS:  # cut
+            return _late()
         return Answer("", f"it cannot be reached from this server ({type(error).__name__})")
     return said if is_image else Answer(f"answered in {(time.monotonic() - begun) * 1000:.0f} ms")
 
@@ -160,6 +170,10 @@ def _fetched(url: str, is_image: bool, deadline: float) -> Answer:
 
 def _one(parts: SplitResult, method: str, is_image: bool, deadline: float) -> tuple[int, str, Answer]:
     connection = _connection(parts, deadline)
+    # A socket's timeout begins anew with each byte: a server that drips would keep the thread for hours.
+    cut = threading.Timer(max(0, deadline - time.monotonic()), _cut, [connection.sock])
+    cut.daemon = True
+    cut.start()
     try:
         path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
         connection.request(method, quote(path, safe=SAFE), headers=AGENT)
@@ -168,7 +182,14 @@ def _one(parts: SplitResult, method: str, is_image: bool, deadline: float) -> tu
         said = _image(response, deadline) if is_image and is_final else Answer("")
         return response.status, response.headers.get("Location", ""), said
     finally:
+        cut.cancel()
         connection.close()
+
+
+def _cut(sock: socket.socket) -> None:
+    """Its reader finds the end of it. Not as ssl does it, which forgets that it is encrypted."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _image(response: http.client.HTTPResponse, deadline: float) -> Answer:
@@ -217,8 +238,10 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped:
             return is_public(str(found.ipv4_mapped))
-        if any(found in network for network in TRANSLATED):
+        if found not in ROUTED or any(found in network for network in TRANSLATED):
             return False
+    elif found in ASSIGNED:
+        return False
     return found.is_global and not found.is_multicast
 
 

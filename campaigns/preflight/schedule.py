@@ -168,7 +168,10 @@ def approval(at: Situation) -> Iterator[Check]:
         yield Check("approval", "note", "It waits for a second person's approval.")
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
         words = f"Approved by {latest.decided_by or 'somebody'}, {_ago(latest.decided_at, at.now)}"
-        if services.reach_changed(at.reach.reachable, latest.devices):
+        if services.needs_approval(campaign, at.reach.reachable):
+            more = f"{words}, for {latest.devices:,} devices; it reaches {at.reach.reachable:,} now."
+            yield Check("approval", "block", more, "Take it back to edit and ask again.")
+        elif services.reach_changed(at.reach.reachable, latest.devices):
             yield Check(
                 "approval",
                 "note",

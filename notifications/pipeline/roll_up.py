@@ -1,20 +1,19 @@
 """Count the ledger and what devices told by minute, once and in the background; rollups.py reads it.
 
-A minute of the ledger is counted when nobody can write into it any more, and replaced if it is counted again.
-Engagement is counted as it arrives and added to the minute it happened in, which may be long past; how far that
-has come commits together with the counts, so that each line is added once.
+A minute of the ledger is counted when nobody can write into it any more. Engagement is counted as it arrives and
+added to the minute it happened in, which may be long past. How far that has come commits together with the counts, so
+that each line is added once.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from notifications.models import Delivery, Engagement, RollupProgress
+from notifications.models import Delivery, RollupProgress
 
 LEDGER, ENGAGEMENT = "notifications_delivery", "notifications_engagement"
 TIME = {LEDGER: "at", ENGAGEMENT: "told_at"}
@@ -44,20 +43,12 @@ CLOSED = """
         AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
-# What is added to or taken from days, given `counted` (application_id, at, outcome, count).
+# What is added to days, given `counted` (application_id, at, outcome, count).
 DAYS = """
     INSERT INTO notifications_rollupday AS r (application_id, day, outcome, count)
-    SELECT application_id, (at AT TIME ZONE 'UTC')::date, outcome, {sign} sum(count)
+    SELECT application_id, (at AT TIME ZONE 'UTC')::date, outcome, sum(count)
     FROM counted GROUP BY 1, 2, 3 HAVING sum(count) <> 0 ORDER BY 1, 2, 3
     ON CONFLICT (application_id, day, outcome) DO UPDATE SET count = r.count + excluded.count
-"""
-
-TAKE_BACK = f"""
-    WITH counted AS (
-        DELETE FROM notifications_rollup WHERE at = %(since)s AND outcome <> ALL (%(kinds)s)
-        RETURNING application_id, at, outcome, count
-    )
-    {DAYS.format(sign="-")}
 """
 
 # {lines}: rows of notification, application, device, subscriber, at, outcome and count. Of whom a notification was
@@ -82,7 +73,7 @@ COUNT = f"""
         ON CONFLICT (notification_id, application_id, at, platform, language, outcome)
             DO UPDATE SET count = r.count + excluded.count
     )
-    {DAYS.format(sign="")}
+    {DAYS}
 """
 
 COUNT_LEDGER = COUNT.format(
@@ -109,14 +100,6 @@ def ledger() -> bool:
 def engagement() -> bool:
     """Add what was told in the next such minute."""
     return _step(ENGAGEMENT)
-
-
-def redo(minute: datetime) -> None:
-    """Count a minute of the ledger again, if it was counted before."""
-    since = minute.replace(second=0, microsecond=0)
-    with transaction.atomic(), connection.cursor() as cursor:
-        if since < RollupProgress.objects.select_for_update().get(source=LEDGER).until:
-            _count(cursor, LEDGER, since)
 
 
 def _step(table: str) -> bool:
@@ -151,9 +134,6 @@ def _next(cursor: CursorWrapper, table: str, since: datetime) -> datetime | None
 
 
 def _count(cursor: CursorWrapper, table: str, since: datetime) -> None:
-    period: dict[str, Any] = {"since": since, "until": since + MINUTE}
-    if table == LEDGER:
-        cursor.execute(TAKE_BACK, {**period, "kinds": Engagement.Kind.values})
-        cursor.execute(COUNT_LEDGER, period)
-    else:
-        cursor.execute(COUNT_ENGAGEMENT, period)
+    cursor.execute(
+        COUNT_LEDGER if table == LEDGER else COUNT_ENGAGEMENT, {"since": since, "until": since + MINUTE}
+    )

@@ -134,7 +134,9 @@ class ApnsSession(Session):
         self._hosts = {name: self._transport.origin(url) for name, url in self._urls.items()}
         self._ids = _apns_ids()
         # The key's own fingerprint is in the name: who only claims another's team and key id shares nothing.
-        fingerprint = hashlib.sha256(credential.secret.strip().encode()).hexdigest()[:16]
+        # Browsers send pasted lines with CRLF; it is the same key.
+        secret = credential.secret.strip().replace("\r\n", "\n")
+        fingerprint = hashlib.sha256(secret.encode()).hexdigest()[:16]
         self._bearer = Bearer(tokens, f"apns:{self._team}:{self._key_id}:{fingerprint}", self._mint)
         self._headers: dict[int, tuple[Rendered, Token, Prepared]] = {}
         self._updates_refused_at = 0.0

@@ -248,3 +248,42 @@ def test_strangers_and_reading_requests_change_nothing(
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(User.objects.get(username="anna"))
     assert strict.post(f"{ROOT}create/", "{}", content_type="application/json").status_code == 403
+
+
+# --- what is too much -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "apns",
+    [
+        '{"a":' * 900 + "1" + "}" * 900,
+        '{"a": 1' + "0" * 400 + "}",
+        '{"a": "' + "x" * 1_100_000 + '"}',
+    ],
+)
+def test_a_plan_that_cannot_be_kept_is_refused(
+    browser: Client, make_campaign: Callable[..., Campaign], apns: str
+) -> None:
+    campaign = make_campaign()
+    body = f'{{"version": 1, "variants": [{{"overrides": {{"apns": {apns}}}}}]}}'
+    answer = browser.post(f"{ROOT}{campaign.pk}/save/", body, content_type="application/json")
+    assert answer.status_code == 422, answer.content[:300]
+    assert Campaign.objects.get().version == 1
+
+
+def test_two_audiences_that_begin_alike_have_their_own_people(
+    post: Post, shop: Tenant, make_device: Any, opt_in: Any
+) -> None:
+    for name in ("ada", "bob"):
+        make_device(shop, name)
+        opt_in(shop, name)
+    Subscriber.objects.filter(external_id="ada").update(attributes={"plan": "gold"})
+    found = []
+    for value in ("gold", "iron"):
+        attribute = {"name": "plan", "value": value}
+        platforms = ["ios", "android", "web", "macos"]
+        plan = {**asked(title="Hi")["plan"], "audience": {"platforms": platforms, "attribute": attribute}}
+        answer = post("compose/search/", {**asked(), "plan": plan}).json()
+        found.append([one["id"] for one in answer["people"]])
+        post("compose/preview/", {**asked(), "plan": plan})
+    assert found == [["ada"], []]

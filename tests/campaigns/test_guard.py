@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns import guard, results, services
+from campaigns import guard, periodic, results, services
 from campaigns.models import Campaign, Run, Stage
 from devices.models import Subscriber
 from notifications import selectors as notifications
@@ -104,6 +104,18 @@ def test_a_canary_that_fails_stops_the_campaign_until_somebody_says_go_on(with_c
     assert stopped.latest_run.paused_for == "canary"
     assert "5 of 10 failed" in stopped.latest_run.paused_detail
     assert stage(with_canary, "send").is_held
+    services.resume(stopped)
+    guard.watch()
+    assert now(with_canary).status == Campaign.Status.SENDING
+    assert not stage(with_canary, "send").is_held
+
+
+def test_a_large_canary_that_fails_stops_it_once(with_canary: Campaign) -> None:
+    settle(stage(with_canary, "canary"), accepted=100, rejected=100)
+    guard.watch()
+    stopped = now(with_canary)
+    assert stopped.latest_run
+    assert stopped.latest_run.paused_for == "canary"
     services.resume(stopped)
     guard.watch()
     assert now(with_canary).status == Campaign.Status.SENDING
@@ -210,6 +222,8 @@ def test_where_nobody_wins_and_nothing_is_to_follow_it_ends(
 
 
 def test_a_person_decides_once(experiment: Campaign) -> None:
+    with pytest.raises(services.NotAllowed):
+        services.decide(experiment, "E", by="anna")
     services.decide(experiment, "A", by="anna")
     with pytest.raises(services.NotAllowed):
         services.decide(experiment, "B", by="anna")
@@ -228,3 +242,38 @@ def test_a_campaign_begins_and_ends_with_its_notifications(crowd: None, make_cam
     guard.watch()
     assert now(campaign).status == Campaign.Status.FINISHED
     guard.watch()
+
+
+def test_an_earlier_runs_first_devices_let_its_others_go(
+    crowd: None, make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the next run has begun meanwhile: at local times each takes more than a day."""
+    daily = {"kind": "recurring", "starts": "2027-03-22T09:00", "rule": "FREQ=DAILY;COUNT=3"}
+    campaign = services.launch(make_campaign(schedule=daily, safety={"canary": 10}), by="staff:anna")
+    for _ in range(2):
+        campaign = now(campaign)
+        monkeypatch.setattr(timezone, "now", lambda now=campaign.next_run_at: now)
+        periodic.run_due()
+    first = Run.objects.get(number=1)
+    resolved(campaign)
+    settle(first.stages.select_related("notification").get(kind="canary"), accepted=10)
+    guard.watch()
+    held = Stage.objects.filter(kind="send", is_held=True)
+    assert [one.run.number for one in held.select_related("run")] == [2]
+
+
+def test_stages_of_one_moment_share_the_pace(crowd: None, make_campaign: Make) -> None:
+    variants = [
+        {"key": "A", "share": 3, "content": {"title": "A", "body": "a"}},
+        {"key": "B", "share": 1, "content": {"title": "B", "body": "b"}},
+    ]
+    campaign = make_campaign(
+        variants=variants, schedule={"per_second": 1000}, experiment={"test": 50}, safety={"canary": 4}
+    )
+    services.launch(campaign, by="staff:anna")
+    services.decide(campaign, "A", by="anna")
+    paces: dict[str, list[int]] = {}
+    for stage in Stage.objects.select_related("notification"):
+        assert stage.notification
+        paces.setdefault(stage.kind, []).append(stage.notification.throttle_per_second or 0)
+    assert paces == {"canary": [750, 250], "send": [750, 250], "rest": [1000]}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -139,6 +141,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
         *("224.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1"),
         *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"),
+        *("::127.0.0.1", "::ffff:0:7f00:1", "fec0::1", "2001:db8::1", "192.0.0.8"),
     ],
 )
 def test_private_addresses_are_not_public(address: str) -> None:
@@ -148,6 +151,26 @@ def test_private_addresses_are_not_public(address: str) -> None:
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
 def test_public_addresses_are(address: str) -> None:
     assert links.is_public(address)
+
+
+def test_a_server_that_drips_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte begins a socket's timeout anew; the whole of it has an end all the same."""
+    monkeypatch.setattr(links, "is_public", lambda address: True)
+    monkeypatch.setattr(links, "SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            caller, _ = server.accept()
+            with caller, contextlib.suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\n" + b"X" * 100:
+                    caller.sendall(bytes([byte]))
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        answer = links._ask(f"http://127.0.0.1:{server.getsockname()[1]}/", False)
+        assert answer.fault
+        assert time.monotonic() - begun < 2
 
 
 def test_a_private_address_is_never_asked(server: tuple[str, list[str]]) -> None:

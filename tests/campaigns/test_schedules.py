@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from campaigns import periodic, services, timetable
+from campaigns import drafts, periodic, services, timetable
 from campaigns.models import Campaign, Run
+from devices.models import Segment
 from notifications import zones
 from notifications.models import Notification
 from tests.conftest import Tenant
@@ -190,3 +191,75 @@ def test_missed_runs_are_not_made_up_for(weekly: Campaign) -> None:
     assert timetable.next_run(
         weekly, at("2027-03-22T08:00"), at("2027-03-22T08:00") + timedelta(hours=1)
     ) == at("2027-03-29T07:00")
+
+
+@pytest.fixture
+def overlapping(weekly: Campaign, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    """Two runs, of which the first is still under way when the second begins."""
+    for _ in range(2):
+        weekly.refresh_from_db()
+        monkeypatch.setattr(timezone, "now", lambda now=weekly.next_run_at: now)
+        periodic.run_due()
+    weekly.refresh_from_db()
+    return weekly
+
+
+def open_ones(campaign: Campaign) -> Any:
+    return Notification.objects.filter(stage__run__campaign=campaign, status__in=Notification.OPEN)
+
+
+def test_what_stops_a_recurring_one_stops_all_of_its_runs(overlapping: Campaign) -> None:
+    assert open_ones(overlapping).count() == 2
+    services.pause(overlapping)
+    assert open_ones(overlapping).filter(paused_at=None).count() == 0
+    services.resume(overlapping)
+    assert open_ones(overlapping).filter(paused_at=None).count() == 2
+    services.cancel(overlapping)
+    assert open_ones(overlapping).count() == 0
+
+
+def test_a_recurring_one_is_no_draft_while_a_run_is_under_way(overlapping: Campaign) -> None:
+    with pytest.raises(services.NotAllowed):
+        services.unschedule(overlapping)
+    Notification.objects.update(status="done", finished_at=timezone.now())
+    assert services.unschedule(overlapping).latest_run == overlapping.latest_run
+
+
+def test_what_was_sent_once_is_never_deleted(overlapping: Campaign, anna: User) -> None:
+    """Not even when a later launch of it was taken back."""
+    Notification.objects.update(status="done", finished_at=timezone.now())
+    sent = overlapping.latest_run
+    draft = services.unschedule(overlapping)
+    later = {"schedule": {"kind": "at", "starts": "2028-01-01T09:00"}}
+    draft = services.save(draft, later, version=draft.version, by=anna)
+    draft = services.unschedule(services.launch(draft, by="staff:anna"))
+    assert draft.latest_run == sent
+    with pytest.raises(services.NotAllowed):
+        drafts.delete(draft)
+
+
+def test_a_run_that_cannot_be_made_stops_the_campaign_and_says_why(
+    anna: User, make_campaign: Make, shop: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whom a deleted segment kept out are not sent to, and it is not tried each second for ever."""
+    rules = {"field": "subscriber.country", "is": "equal", "value": "DE"}
+    Segment.objects.create(application=shop.application, slug="gone", name="Gone", rules=rules)
+    weekly = make_campaign(
+        audience={"not_segments": ["gone"]},
+        schedule={"kind": "recurring", "starts": "2027-03-22T09:00", "rule": "FREQ=WEEKLY;COUNT=3"},
+    )
+    weekly = services.launch(weekly, by="staff:anna")
+    monkeypatch.setattr(timezone, "now", lambda now=weekly.next_run_at: now)
+    periodic.run_due()
+    Segment.objects.all().delete()
+    weekly.refresh_from_db()
+    monkeypatch.setattr(timezone, "now", lambda now=weekly.next_run_at: now)
+    periodic.run_due()
+    weekly.refresh_from_db()
+    assert (weekly.status, weekly.runs.count()) == ("paused", 1)
+    assert weekly.latest_run
+    assert weekly.latest_run.paused_for == "problems"
+    assert "could not be made" in weekly.latest_run.paused_detail
+    services.resume(weekly)
+    weekly.refresh_from_db()
+    assert (weekly.status, weekly.next_run_at) == ("recurring", at("2027-04-05T09:00"))

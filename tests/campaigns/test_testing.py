@@ -15,6 +15,8 @@ from campaigns.models import Campaign
 from devices.models import Subscriber
 from notifications.models import Batch, Delivery, Notification
 from notifications.pipeline import fan_out
+from tenants.models import Membership
+from tenants.roles import Role
 from tests.conftest import Tenant
 
 Make = Callable[..., Campaign]
@@ -133,6 +135,18 @@ def test_one_person_is_found_by_id_or_address_and_kept(
     assert "Choose who gets it" in admin.post(url(campaign, "send-test"), {"version": 1}).content.decode()
     assert "changed meanwhile" in admin.post(url(campaign, "send-test"), {"version": 9}).content.decode()
     assert models.TestSend.objects.count() == 1
+
+
+def test_only_who_may_add_testers_keeps_one(anna: User, mia: Subscriber, make_campaign: Make) -> None:
+    """An approver may send a test; whose phone gets the next ones is not theirs to say."""
+    ben = User.objects.create_user("ben", is_staff=True)
+    Membership.objects.create(user=ben, application_id=mia.application_id, role=Role.APPROVER)
+    approver = Client()
+    approver.force_login(ben)
+    address = url(make_campaign(), "send-test")
+    approver.post(address, {"version": 1, "person": "MIA@example.com", "remember": "on"})
+    assert models.TestSend.objects.count() == 1
+    assert not models.Tester.objects.exists()
 
 
 def test_testers_of_another_app_get_nothing(

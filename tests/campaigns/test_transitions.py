@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 
-from campaigns import services, transitions
+from campaigns import preflight, services, transitions
 from campaigns.models import Campaign
 from campaigns.transitions import TRANSITIONS
 
@@ -109,3 +110,47 @@ def test_a_reach_that_has_changed_is_said_first(make_campaign: Make) -> None:
     with pytest.raises(services.ReachChanged):
         services.launch(campaign, by="staff:anna", expected=100)
     assert Campaign.objects.get().status == Status.DRAFT
+
+
+@pytest.fixture
+def approved(anna: User, make_campaign: Make, shop: Any, make_device: Any, opt_in: Any) -> Campaign:
+    """Anna's, to two devices, where one is allowed without asking; Eve has said yes."""
+    for name in ("ada", "bob"):
+        make_device(shop, name)
+        opt_in(shop, name)
+    shop.application.approval_above = 1
+    shop.application.save()
+    campaign = make_campaign(by=anna)
+    services.ask(campaign, by=anna, devices=2)
+    return services.decide_approval(campaign, by=User.objects.create_user("eve"), is_granted=True)
+
+
+def test_a_yes_to_few_is_none_to_many(approved: Campaign, shop: Any, make_device: Any, opt_in: Any) -> None:
+    """Its segments may be widened after the approval, and by those who may not approve."""
+    for number in range(20):
+        make_device(shop, f"more-{number}")
+        opt_in(shop, f"more-{number}")
+    with pytest.raises(services.NotAllowed, match="approval"):
+        services.launch(approved, by="staff:anna", expected=22)
+    blocks = {check.key: check.words for check in preflight.report(approved, timezone.now()).blocks}
+    assert "for 2 devices; it reaches 22 now" in blocks["approval"]
+
+
+def test_a_yes_that_was_taken_back_while_somebody_launches_is_none(approved: Campaign) -> None:
+    seen_before = Campaign.objects.get(id=approved.id)
+    services.withdraw(approved)
+    with pytest.raises(services.NotAllowed, match="taken back"):
+        services.launch(seen_before, by="staff:anna")
+    assert Campaign.objects.get().status == Status.DRAFT
+
+
+def test_nothing_leaves_the_archive(anna: User, make_campaign: Make) -> None:
+    campaign = make_campaign(by=anna)
+    seen_before = Campaign.objects.get(id=campaign.id)
+    services.archive(campaign)
+    with pytest.raises(services.NotAllowed, match="archive"):
+        services.launch(seen_before, by="staff:anna")
+    with pytest.raises(services.NotAllowed, match="archive"):
+        services.ask(seen_before, by=anna, devices=1)
+    services.unarchive(campaign)
+    services.launch(seen_before, by="staff:anna")

@@ -125,6 +125,14 @@ def _eventually(condition, seconds=30):
     return result
 
 
+def _is_dead(process):
+    try:
+        # Where nobody waits for a killed process it stays a zombie.
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _ended(data_dir):
     return _eventually(lambda: not _processes(data_dir))
 
@@ -272,8 +280,7 @@ class TestKeeper:
         _query(services, "CREATE TABLE IF NOT EXISTS committed AS SELECT 42 AS answer")
         killed = _server(data_dir, name)
         killed.kill()
-        # Where nobody waits for a killed process it stays a zombie.
-        assert _eventually(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE)
+        assert _eventually(lambda: _is_dead(killed))
         start = time.monotonic()
         assert _eventually(lambda: _answers(services))
         assert time.monotonic() - start < 5

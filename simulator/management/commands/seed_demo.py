@@ -65,7 +65,8 @@ class Command(BaseCommand):
         _campaigns(application)
         login = _login()
         _colleagues(application, login["password"])
-        self.stdout.write(json.dumps({**login, **_keys(application), "devices": devices}))
+        said = {"application": application.slug, **login, **_keys(application), "devices": devices}
+        self.stdout.write(json.dumps(said))
 
     def _application(self) -> Application:
         known = Application.objects.filter(name=APPLICATION).first()

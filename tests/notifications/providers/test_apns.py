@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -192,6 +193,15 @@ class TestProviderToken:
         await asyncio.gather(*[session.send(rendered, HERE) for session in sessions for _ in range(10)])
         assert tokens.minted == 1
         assert len({request.headers["authorization"] for request in service.requests}) == 1
+        await asyncio.gather(*[session.close() for session in sessions])
+
+    async def test_a_key_pasted_with_other_line_ends_is_the_same(
+        self, provider, apns_credential, tokens, service
+    ):
+        pasted = replace(apns_credential, secret=apns_credential.secret.replace("\n", "\r\n"))
+        sessions = [provider.open(credential, tokens) for credential in (apns_credential, pasted)]
+        await asyncio.gather(*[session.send(provider.render(message()), HERE) for session in sessions])
+        assert tokens.minted == 1
         await asyncio.gather(*[session.close() for session in sessions])
 
     async def test_another_key_under_the_same_names_shares_nothing(
