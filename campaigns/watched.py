@@ -187,10 +187,11 @@ STATES = {
 
 def _step(campaign: Campaign, run: Run, stage: Stage, counts: Counts) -> Step:
     name = KINDS[Stage.Kind(stage.kind)]
+    variant = stage.variant if run.document.is_experiment else ""
     one = stage.notification
     if one is None:
         state, says = _remainder(campaign, run)
-        return Step(name, stage.variant, state, says, 0, 0)
+        return Step(name, variant, state, says, 0, 0)
     row = counts[one.id]
     settled = row["recipients"] - row["pending"]
     state, says = STATES[notifications.status(one, row)], ""
@@ -198,7 +199,7 @@ def _step(campaign: Campaign, run: Run, stage: Stage, counts: Counts) -> Step:
         state, says = HELD_OUT, "to compare with"
     elif stage.is_held and state is selectors.PAUSED:
         state, says = WAITS, "until the first devices went well"
-    return Step(name, stage.variant, state, says, row["recipients"], settled)
+    return Step(name, variant, state, says, row["recipients"], settled)
 
 
 def _remainder(campaign: Campaign, run: Run) -> tuple[State, str]:
