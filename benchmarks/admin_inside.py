@@ -151,9 +151,11 @@ def _signed_in() -> Any:
 
 
 def _urls(draft: Any, launched: Any, person: str) -> Iterator[tuple[str, str]]:
+    from campaigns import board
+
     campaigns = "/admin/campaigns/campaign/"
     yield "dashboard", "/admin/"
-    for part in ("sending", "audience", "week"):
+    for part in board.FRAGMENTS:
         yield f"dashboard_{part}", f"{campaigns}{part}/"
     yield "list", campaigns
     yield "calendar", f"{campaigns}calendar/"
