@@ -206,7 +206,8 @@ def _rate(id: int, since: datetime, settled: int) -> float:
 
 
 def reach(campaign: Campaign) -> Reach:
-    """Whom it would reach. Remembered for half a minute: the composer asks while it is being filled in."""
+    """Whom it would reach; of many devices an estimate. Remembered for half a minute: the composer asks while it is
+    being filled in."""
     asked = json.dumps(
         [
             campaign.application_id,
@@ -220,18 +221,19 @@ def reach(campaign: Campaign) -> Reach:
     key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
     found = cache.get(key)
     if found is None:
-        found = reach_now(campaign)
+        found = reach_now(campaign, is_quick=True)
         cache.set(key, found, timeout=REACH_REMEMBERED)
     return found
 
 
-def reach_now(campaign: Campaign) -> Reach:
+def reach_now(campaign: Campaign, *, is_quick: bool = False) -> Reach:
     """Whom it would reach when its schedule says, counted for this answer. Raises InvalidField."""
     return notification_reach.of(
         audiences.of(campaign.document),
         application_id=campaign.application_id,
         category_id=campaign.category_id,
         **timetable.wishes(campaign, timezone.now()),
+        is_quick=is_quick,
     )
 
 

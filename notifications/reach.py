@@ -111,8 +111,10 @@ def of(
     send_window: Mapping[str, Any] | None = None,
     deadline: datetime | None = None,
     ttl_seconds: int | None = None,
+    is_quick: bool = False,
 ) -> Reach:
-    """Reach of an audience, listed or mass, if it were sent now, or at `send_at`. Reads only."""
+    """Reach of an audience, listed or mass, if it were sent now, or at `send_at`. Reads only. is_quick: an estimate
+    will do where there are many devices."""
     at = max(timing.now(), send_at or timing.now())
     timed = terms.of(category_id).timing(
         meant_for=at,
@@ -126,12 +128,14 @@ def of(
     def counted(some: Sample, patience: str) -> Rows:
         return _counted(asked, *_source(audience, application_id, some), patience)
 
-    return _in_time(asked, _attempts(audience, asked), counted)
+    return _in_time(asked, _attempts(audience, asked, is_quick), counted)
 
 
-def _attempts(audience: Mapping[str, Any], asked: Question) -> Attempts:
+def _attempts(audience: Mapping[str, Any], asked: Question, is_quick: bool) -> Attempts:
     if not audiences.LISTED.keys().isdisjoint(audience):
         return [(0, LONG_PATIENCE)]
+    if is_quick:
+        return _exact_or_sampled(asked.application_id, EXACT_UP_TO)
     if not asked.is_ruled:
         return [(0, PATIENCE), (SAMPLE, LONG_PATIENCE)]
     return _exact_or_sampled(asked.application_id, RULED_UP_TO)

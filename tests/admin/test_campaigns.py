@@ -46,7 +46,7 @@ def test_the_pace_is_said_before_and_after_the_launch(
 ) -> None:
     shop.application.approval_above = None
     shop.application.save()
-    monkeypatch.setattr(selectors, "reach_now", lambda campaign: Reach(reachable=reachable))
+    monkeypatch.setattr(selectors, "reach_now", lambda campaign, **_: Reach(reachable=reachable))
     campaign = make_campaign(schedule={"per_second": pace})
     review = admin.get(url(campaign, "review")).content.decode()
     assert words in review
