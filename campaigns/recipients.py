@@ -20,7 +20,7 @@ from config import patience
 from devices.models import Device, Subscriber
 from notifications import reasons
 from notifications import selectors as notifications
-from notifications.models import Delivery
+from notifications.models import Delivery, Tally
 
 Outcome = Delivery.Outcome
 
@@ -87,10 +87,13 @@ def page(
     stretches = [(stage, outcome) for stage in stages for outcome in RESULTS.get(result, ())]
     found: list[tuple[Stage, Delivery]] = []
     place = after
+    told = _told(stages, reason) if reason and result != "pending" else None  # of those there is no tally
     with patience.within(PATIENCE):
         for number, (stage, outcome) in enumerate(stretches):
             if number < after.stretch or len(found) > size:
                 continue
+            if told is not None and (stage.notification_id, outcome) not in told:
+                continue  # it would read all lines of the outcome to find none
             lines = _lines(run, stage).filter(outcome=outcome)
             lines = lines.filter(reason=reason) if reason else lines
             since = after.id if number == after.stretch else 0
@@ -99,6 +102,13 @@ def page(
                 if len(found) == size:
                     place = Place(number, line.id)
     return _named(run, found[:size]), place if len(found) > size else None
+
+
+def _told(stages: Sequence[Stage], reason: str) -> set[tuple[UUID, str]]:
+    """Notifications and outcomes that have lines with this reason, by the tallies."""
+    ids = [stage.notification_id for stage in stages if stage.notification_id]
+    known = Tally.objects.filter(notification_id__in=ids, reason=reason, count__gt=0)
+    return set(known.values_list("notification_id", "outcome"))
 
 
 def _stages(run: Run) -> list[Stage]:
