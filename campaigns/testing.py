@@ -153,12 +153,8 @@ def send(
 
     Raises NobodyToTest, NotReady; then nothing is sent.
     """
-    people = list(dict.fromkeys(one.external_id for one in to))
-    if not people:
-        raise NobodyToTest("Choose who gets it.")
-    if len(people) > MOST_PEOPLE:
-        raise NobodyToTest(f"A test goes to {MOST_PEOPLE} people at most.")
-    plan = campaign.document
+    people, plan = _people(to), campaign.document
+    requested_by = f"staff:{by.get_username()}"
     number = next((n for n, one in enumerate(plan.variants) if one.key == variant), 0)
     said = plan.variants[number]
     if seen_as or locale:
@@ -179,11 +175,9 @@ def send(
             draft,
             application_id=campaign.application_id,
             slug=f"campaign-{campaign.pk}-test-{draft.id.hex[-12:]}",
-            by=f"staff:{by.get_username()}",
+            by=requested_by,
         )
-        sending.accept(
-            [draft], application_id=campaign.application_id, requested_by=f"staff:{by.get_username()}"[:80]
-        )
+        sending.accept([draft], application_id=campaign.application_id, requested_by=requested_by[:80])
         services.keep_version(campaign, "test")
         return TestSend.objects.create(
             campaign=campaign,
@@ -192,6 +186,16 @@ def send(
             notification_id=draft.id,
             sent_by=by,
         )
+
+
+def _people(to: Sequence[Subscriber]) -> list[str]:
+    """External ids, each once. Raises NobodyToTest."""
+    people = list(dict.fromkeys(one.external_id for one in to))
+    if not people:
+        raise NobodyToTest("Choose who gets it.")
+    if len(people) > MOST_PEOPLE:
+        raise NobodyToTest(f"A test goes to {MOST_PEOPLE} people at most.")
+    return people
 
 
 def _as_seen(
