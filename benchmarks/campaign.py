@@ -36,7 +36,7 @@ def progress(stack: Stack, key: str, id: str) -> dict[str, Any]:
 
 
 def fan_out(stack: Stack, key: str, name: str = "fan_out") -> None:
-    """Launch with no sender running, until every shard is resolved; then cancel, which settles everyone again."""
+    """Launch with no sender running, until every shard is resolved; then cancel, and wait until everyone is settled."""
     began = time.monotonic()
     id = launch(stack, key)
     found = _until(stack, key, id, lambda answer: answer["status"] != "fanning_out")
@@ -45,8 +45,13 @@ def fan_out(stack: Stack, key: str, name: str = "fan_out") -> None:
     report.line(name, devices=recipients, seconds=round(seconds, 2), per_second=round(recipients / seconds))
     began = time.monotonic()
     request("POST", f"{stack.url}/v1/notifications/{id}/cancel", key=key)
+    stopped = time.monotonic() - began
+    _until(stack, key, id, lambda answer: not answer["counts"]["pending"])
     report.line(
-        name.replace("fan_out", "cancel"), devices=recipients, seconds=round(time.monotonic() - began, 2)
+        name.replace("fan_out", "cancel"),
+        devices=recipients,
+        seconds=round(stopped, 2),
+        settled_seconds=round(time.monotonic() - began, 2),
     )
 
 

@@ -103,7 +103,7 @@ def keep_paused() -> None:
 
 
 def settle_cancelled() -> None:
-    """Retries that came back after their notification was cancelled."""
+    """The rest of large notifications that were cancelled, and retries that came back after that."""
     cancelled = Notification.objects.raw(
         "SELECT n.id, n.category_id FROM notifications_notification n WHERE n.status = 'cancelled'"
         " AND n.finished_at > now() - interval '30 days' AND EXISTS ("

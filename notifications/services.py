@@ -254,12 +254,13 @@ def resume(notification: Notification) -> Notification:
 
 
 def cancel(notification: Notification) -> Notification:
-    """Stop it. What is with a provider already cannot be recalled; a finished notification stays finished."""
+    """Stop it. What is with a provider already cannot be recalled; a finished notification stays finished.
+    Recipients of a large one count as pending until a sweep has settled them."""
     with transaction.atomic():
         changed = Notification.objects.filter(id=notification.id, status__in=Notification.OPEN).update(
             status=Notification.Status.CANCELLED, finished_at=timezone.now(), paused_at=None
         )
         if changed:
-            cancel_step.open_batches(notification)
+            cancel_step.stop(notification)
     notification.refresh_from_db()
     return notification

@@ -30,7 +30,8 @@ HOLD_LATE = """
 LET_GO_LATE = """
     UPDATE notifications_batch b SET status = 'waiting'
     WHERE b.status = 'paused' AND NOT EXISTS (
-        SELECT FROM notifications_notification n WHERE n.id = b.notification_id AND n.paused_at IS NOT NULL
+        SELECT FROM notifications_notification n
+        WHERE n.id = b.notification_id AND (n.paused_at IS NOT NULL OR n.status = 'cancelled')
     )
 """
 

@@ -35,9 +35,11 @@ PREFERENCES = """
     JOIN devices_subscriber s ON s.application_id = %(application)s AND s.external_id = 'user-' || i
     JOIN devices_category c ON c.application_id = %(application)s AND c.slug = 'marketing'
     WHERE i %% 100 < %(opted_in)s
+    ORDER BY i
     ON CONFLICT DO NOTHING
 """
 
+# In order, as apps register: a device, and its person with it.
 DEVICES = f"""
     INSERT INTO devices_device
         (application_id, subscriber_id, platform, installation_id, token, fid, environment, p256dh, auth,
@@ -61,6 +63,7 @@ DEVICES = f"""
             ELSE 'web' END AS platform
     ) AS mixed
     JOIN devices_subscriber s ON s.application_id = %(application)s AND s.external_id = 'user-' || i
+    ORDER BY i
     ON CONFLICT DO NOTHING
 """
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from devices.models import Device
 from notifications import periodic, services
 from notifications.models import Batch, Incident, Notification
-from notifications.pipeline import claim, load, reap, record
+from notifications.pipeline import cancel, claim, load, reap, record
 from notifications.providers.base import Outcome, Result, Verdict
 from tenants.models import Credential
 from tests.notifications.pipeline.conftest import Pipeline
@@ -232,6 +232,26 @@ def test_cancelling_settles_what_waits(pipeline: Pipeline, make_device: Make) ->
     assert pipeline.ledger(notification) == {id: [("cancelled", "cancelled")] for id in devices}
     pipeline.assert_sum(notification.id)
     assert services.cancel(notification).status == "cancelled"
+
+
+def test_a_large_one_stops_at_once_and_is_settled_later(
+    pipeline: Pipeline, make_device: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "AT_ONCE", 0)
+    device = make_device(pipeline.tenant, "mia").id
+    notification = pipeline.accept({"all": True}, category="critical")
+    pipeline.resolve(notification)
+
+    services.cancel(notification)
+    periodic.keep_paused()
+    pipeline.send()
+    assert pipeline.ledger(notification) == {}
+    pipeline.assert_sum(notification.id)
+
+    periodic.settle_cancelled()
+    assert pipeline.provider.sent == []
+    assert pipeline.ledger(notification) == {device: [("cancelled", "cancelled")]}
+    pipeline.assert_sum(notification.id)
 
 
 def test_a_scheduled_notification_starts_when_its_time_has_come(
