@@ -18,7 +18,7 @@ def ask(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpRe
     note = request.POST.get("note", "").strip()
 
     def done() -> str:
-        devices = review.reach_now(campaign).reachable
+        devices = review.counted(campaign).reachable
         services.ask(campaign, by=staff(request), devices=devices, note=note)
         admin.audit(request, campaign, f"Asked for approval, for {devices:,} devices. {note}".strip())
         return "Asked. Those who may approve it are told; nothing is sent before one of them has."

@@ -22,6 +22,7 @@ from config.problems import InvalidField
 from config.types import text
 from devices.models import Category
 from notifications.models import Notification
+from notifications.reach import Reach
 from tenants.models import Application
 
 __all__ = ["NotAllowed", "NotReady", "Stale"]
@@ -186,9 +187,10 @@ def unarchive(campaign: Campaign) -> None:
 # --- approval ---------------------------------------------------------------------------------
 
 
-def needs_approval(campaign: Campaign, devices: int) -> bool:
+def needs_approval(campaign: Campaign, devices: int, margin: int = 0) -> bool:
+    """margin: of an estimate, which shall not take a yes back; the launch counts."""
     above = campaign.application.approval_above
-    return above is not None and devices > above and not _is_approved_for(campaign, devices)
+    return above is not None and devices > above and not _is_approved_for(campaign, devices - margin)
 
 
 def _is_approved_for(campaign: Campaign, devices: int) -> bool:
@@ -254,14 +256,17 @@ def launch(
     *,
     by: str,
     user: User | None = None,
+    reach: Reach | None = None,
     expected: int | None = None,
+    margin: int = 0,
     overridden: Mapping[str, str] | None = None,
     once: Callable[[], None] = lambda: None,
 ) -> Campaign:
     """Send it when its schedule says, exactly as `campaign` holds it.
 
-    by: "staff:anna", "key:ab12". expected: how many devices the caller was told it reaches. once: called in the
-    launch's transaction; what it raises undoes it.
+    by: "staff:anna", "key:ab12". reach: as the caller has just counted it (selectors.counted). expected: how many
+    devices the caller was told it reaches; margin: how far off that may be. once: called in the launch's transaction;
+    what it raises undoes it.
     Raises NotAllowed, NotReady, ReachChanged; then nothing is sent. Two marketers, a double click, a second try
     after a lost answer: one run.
     """
@@ -269,8 +274,8 @@ def launch(
     seen = campaign.status
     now = timezone.now()
     checking.check(campaign, now)
-    reach = selectors.reach_now(campaign)
-    if expected is not None and reach_changed(reach.reachable, expected):
+    reach = reach or selectors.counted(campaign)
+    if expected is not None and reach_changed(reach.reachable, expected, margin):
         raise ReachChanged(reach.reachable)
     if needs_approval(campaign, reach.reachable):
         raise NotAllowed(f"A launch to {reach.reachable:,} devices needs a second person's approval.")
@@ -308,9 +313,10 @@ def _check_still_approved(campaign: Campaign) -> None:
         raise NotAllowed("Its approval was taken back meanwhile.")
 
 
-def reach_changed(devices: int, expected: int) -> bool:
-    """Whether it would reach so many more or fewer than were expected that somebody should look again."""
-    return abs(devices - expected) > max(DRIFT * expected, 10)
+def reach_changed(devices: int, expected: int, margin: int = 0) -> bool:
+    """Whether it would reach so many more or fewer than were expected that somebody should look again. margin: of an
+    estimate, if one of the two is."""
+    return abs(devices - expected) > max(DRIFT * expected, 10, margin)
 
 
 def _launched(campaign: Campaign, first: datetime, now: datetime) -> Status:
