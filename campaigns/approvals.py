@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from campaigns import review, services
+from campaigns import approving, review, services
 from campaigns.models import Campaign
 from tenants.console import ConsoleAdmin, staff
 
@@ -19,7 +19,7 @@ def ask(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpRe
 
     def done() -> str:
         devices = review.counted(campaign).reachable
-        services.ask(campaign, by=staff(request), devices=devices, note=note)
+        approving.ask(campaign, by=staff(request), devices=devices, note=note)
         admin.audit(request, campaign, f"Asked for approval, for {devices:,} devices. {note}".strip())
         return "Asked. Those who may approve it are told; nothing is sent before one of them has."
 
@@ -31,7 +31,7 @@ def withdraw(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> H
 
     def done() -> str:
         was_approved = campaign.status == Campaign.Status.APPROVED
-        services.withdraw(campaign)
+        approving.withdraw(campaign)
         admin.audit(request, campaign, "Taken back to edit.")
         gone = " The approval is gone: ask again when it is ready." if was_approved else ""
         return f"This is a draft again. Nothing was sent.{gone}"
@@ -59,7 +59,7 @@ def _decided(
 
     def done() -> str:
         try:
-            services.decide_approval(campaign, by=staff(request), is_granted=is_granted, answer=answer)
+            approving.decide(campaign, by=staff(request), is_granted=is_granted, answer=answer)
         except PermissionError as error:
             raise PermissionDenied(str(error)) from error
         admin.audit(request, campaign, f"{'Approved' if is_granted else 'Sent back'}. {answer}".strip())

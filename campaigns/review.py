@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from campaigns import (
+    approving,
     audiences,
     changes,
     contents,
@@ -194,13 +195,15 @@ def deed(
 ) -> Deed:
     user = staff(request)
     if campaign.status == Status.WAITING:
-        if admin.may(request, "campaigns.approve_campaign", campaign) and services.may_decide(campaign, user):
+        if admin.may(request, "campaigns.approve_campaign", campaign) and approving.may_decide(
+            campaign, user
+        ):
             return Deed("decide", "Approve")
         return Deed("", f"Waiting for {_approvers(campaign)}")
     if report.blocks:
         count = len(report.blocks)
         return Deed("", f"{count} thing{'s' if count > 1 else ''} to mend first")
-    if services.needs_approval(campaign, reach.reachable, reach.margin):
+    if approving.is_needed(campaign, reach.reachable, reach.margin):
         if admin.may(request, "campaigns.change_campaign", campaign):
             return Deed("ask", "Ask for approval")
         return Deed("", "Its author has to ask for approval.")

@@ -94,3 +94,9 @@ def move(campaign: Campaign, deed: str, to: Status, **fields: object) -> None:
     campaign.status = to
     for name, value in fields.items():
         setattr(campaign, name, value)
+
+
+def check_shown(campaign: Campaign) -> None:
+    """Out of the archive nothing is sent. Locks its row. Raises NotAllowed."""
+    if Campaign.objects.select_for_update().get(id=campaign.id).archived_at:
+        raise NotAllowed("It is in the archive. Take it out first.")

@@ -10,7 +10,7 @@ from django.template.defaultfilters import date
 from django.urls import reverse
 from django.utils.timesince import timesince, timeuntil
 
-from campaigns import services, stages, statistics, timetable
+from campaigns import approving, drift, stages, statistics, timetable
 from campaigns.document import Audience
 from campaigns.models import Approval, Campaign, TestSend, Version
 from campaigns.preflight.check import Check, Situation, devices, listed
@@ -173,13 +173,13 @@ def approval(at: Situation) -> Iterator[Check]:
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
         words = f"Approved by {latest.decided_by or 'somebody'}, {_ago(latest.decided_at, at.now)}"
         more = f"{words}, for {latest.devices:,} devices; it reaches {reached(at.reach)} now."
-        if services.needs_approval(campaign, at.reach.reachable, at.reach.margin):
+        if approving.is_needed(campaign, at.reach.reachable, at.reach.margin):
             yield Check("approval", "block", more, "Take it back to edit and ask again.")
-        elif services.reach_changed(at.reach.reachable, latest.devices, at.reach.margin):
+        elif drift.is_large(at.reach.reachable, latest.devices, at.reach.margin):
             yield Check("approval", "note", more)
         else:
             yield Check("approval", "ok", f"{words}.")
-    elif services.needs_approval(campaign, at.reach.reachable):
+    elif approving.is_needed(campaign, at.reach.reachable):
         above = campaign.application.approval_above
         words = f"A second person has to approve it: it reaches more than {above:,} devices."
         if latest and latest.is_granted is False:
