@@ -12,6 +12,14 @@ from campaigns import approving, review, services
 from campaigns.models import Campaign
 from tenants.console import ConsoleAdmin, staff
 
+# What is kept in the history, and what is said: of a run of a recurring campaign or not, approved or not.
+SAID = {
+    (False, True): ("Approved.", "Approved. It can be launched now."),
+    (False, False): ("Sent back.", "Sent back to its author, who is told. Nothing was sent."),
+    (True, True): ("A run approved.", "Approved. The run goes out now."),
+    (True, False): ("A run left out.", "Left out: this run is not sent. The next one comes when it is due."),
+}
+
 
 def ask(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """POST: freeze it until a second person has said yes or no."""
@@ -62,10 +70,10 @@ def _decided(
             approving.decide(campaign, by=staff(request), is_granted=is_granted, answer=answer)
         except PermissionError as error:
             raise PermissionDenied(str(error)) from error
-        admin.audit(request, campaign, f"{'Approved' if is_granted else 'Sent back'}. {answer}".strip())
-        if is_granted:
-            return "Approved. It can be launched now."
-        return "Sent back to its author, who is told. Nothing was sent."
+        is_run = campaign.status == Campaign.Status.RECURRING
+        audited, told = SAID[is_run, is_granted]
+        admin.audit(request, campaign, f"{audited} {answer}".strip())
+        return told
 
     return _done(admin, request, campaign, done)
 

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from campaigns import audiences, timetable
-from campaigns.models import Campaign, Stage
+from campaigns.models import Approval, Campaign, Stage
 from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
 from notifications import reasons, sums
@@ -271,11 +271,16 @@ def approvers(campaign: Campaign) -> list[User]:
     return list(allowed.exclude(id__in=authors(campaign)).order_by("username"))
 
 
+def asked() -> QuerySet[Approval, int]:
+    """Campaigns of which an approval is asked for: they, or a run of a recurring one, wait for it."""
+    return Approval.objects.filter(is_granted=None).values_list("campaign_id", flat=True)
+
+
 def waiting_count(application_ids: Iterable[int] | None = None) -> int:
     """Campaigns that wait for an approval. Every page of an approver shows it: remembered for seconds."""
     counts: dict[int, int] | None = cache.get(_WAITING_KEY)
     if counts is None:
-        waiting = Campaign.objects.filter(status=Status.WAITING, archived_at=None)
+        waiting = Campaign.objects.filter(id__in=asked(), archived_at=None)
         counts = dict(Counter(waiting.values_list("application_id", flat=True)))
         cache.set(_WAITING_KEY, counts, timeout=WAITING_REMEMBERED)
     if application_ids is None:

@@ -213,20 +213,15 @@ def _run(campaign: Campaign, due: datetime, **options: Any) -> Run:
 
 
 def next_run(campaign: Campaign, now: datetime) -> None:
-    """A recurring campaign's run whose moment has come, in the caller's transaction, which holds its row."""
+    """A recurring campaign's run whose moment has come, in the caller's transaction, which holds its row. One that has
+    outgrown the yes it had waits for another, and is made when that is given."""
     assert campaign.next_run_at
-    devices = selectors.reach_now(campaign).devices
-    runs.make(campaign, campaign.next_run_at, by="schedule", devices=devices)
-    skip_run(campaign, now)
-
-
-def skip_run(campaign: Campaign, now: datetime) -> None:
-    """The next one after `next_run_at`; without one the campaign ends with its last run."""
-    coming = timetable.next_run(campaign, campaign.next_run_at, now)
-    fields: dict[str, Any] = {"next_run_at": coming}
-    if coming is None:
-        fields["status"] = Status.SENDING
-    Campaign.objects.filter(id=campaign.id).update(**fields)
+    reach = selectors.reach_now(campaign)
+    if approving.is_needed(campaign, reach.reachable):
+        approving.ask_for_run(campaign, devices=reach.reachable)
+        return
+    runs.make(campaign, campaign.next_run_at, by="schedule", devices=reach.devices)
+    runs.skip(campaign, now)
 
 
 def unschedule(campaign: Campaign) -> Campaign:
@@ -243,6 +238,7 @@ def unschedule(campaign: Campaign) -> Campaign:
                 raise NotAllowed("It has begun. Pause or cancel it instead.")
         if locked.runs.filter(stages__notification__status__in=Notification.OPEN).exists():
             raise NotAllowed("A run of it is under way. Pause or cancel it instead.")
+        approving.drop(locked)
         transitions.move(
             locked, "unschedule", Status.DRAFT, launched_at=None, next_run_at=None, latest_run=_sent(locked)
         )
@@ -260,6 +256,7 @@ def pause(campaign: Campaign, *, why: str = "person", detail: str = "") -> Campa
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "pause", Status.PAUSED)
+        approving.drop(locked)
         for run in runs.under_way(locked):
             runs.hold(run, why=why, detail=detail)
     return locked
@@ -274,7 +271,7 @@ def resume(campaign: Campaign) -> Campaign:
         for run in runs.under_way(locked):
             runs.let_go(run)
         if locked.next_run_at and locked.next_run_at <= now:
-            skip_run(locked, now)
+            runs.skip(locked, now)
     return locked
 
 
@@ -290,6 +287,7 @@ def cancel(campaign: Campaign) -> Campaign:
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "cancel", Status.CANCELLED, next_run_at=None)
+        approving.drop(locked)
         for run in runs.under_way(locked):
             runs.cancel(run)
             Run.objects.filter(id=run.id, decided_at=None).update(decided_at=timezone.now())

@@ -37,8 +37,13 @@ EDIT, LAUNCH, STOP, APPROVE = (
 TRANSITIONS = {
     "ask": Transition((Status.DRAFT,), (Status.WAITING,), EDIT, "Ask for approval"),
     "withdraw": Transition((Status.WAITING, Status.APPROVED), (Status.DRAFT,), EDIT, "Take back to edit"),
-    "approve": Transition((Status.WAITING,), (Status.APPROVED,), APPROVE, "Approve"),
-    "refuse": Transition((Status.WAITING,), (Status.DRAFT,), APPROVE, "Send back"),
+    # Of a recurring one: the run that waits for it.
+    "approve": Transition(
+        (Status.WAITING, Status.RECURRING), (Status.APPROVED, Status.RECURRING), APPROVE, "Approve"
+    ),
+    "refuse": Transition(
+        (Status.WAITING, Status.RECURRING), (Status.DRAFT, Status.RECURRING), APPROVE, "Send back"
+    ),
     "launch": Transition(
         (Status.DRAFT, Status.APPROVED),
         (Status.SCHEDULED, Status.SENDING, Status.RECURRING),
