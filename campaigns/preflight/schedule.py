@@ -14,7 +14,6 @@ from campaigns import approving, drift, stages, statistics, timetable
 from campaigns.document import Audience
 from campaigns.models import Approval, Campaign, TestSend, Version
 from campaigns.preflight.check import Check, Situation, devices, listed
-from campaigns.words import reached
 from config import estimates
 from devices import clocks
 from notifications import selectors as notifications
@@ -172,7 +171,8 @@ def approval(at: Situation) -> Iterator[Check]:
         yield Check("approval", "note", "It waits for a second person's approval.")
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
         words = f"Approved by {latest.decided_by or 'somebody'}, {_ago(latest.decided_at, at.now)}"
-        more = f"{words}, for {latest.devices:,} devices; it reaches {reached(at.reach)} now."
+        now = estimates.said(at.reach.reachable, is_estimate=at.reach.is_estimate)
+        more = f"{words}, for {latest.devices:,} devices; it reaches {now} now."
         if approving.is_needed(campaign, at.reach.reachable, at.reach.margin):
             yield Check("approval", "block", more, "Take it back to edit and ask again.")
         elif drift.is_large(at.reach.reachable, latest.devices, at.reach.margin):
