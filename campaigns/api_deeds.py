@@ -71,12 +71,13 @@ def _launch(request: HttpRequest, campaign: Campaign, given: Launch, key: str | 
     transitions.check(campaign, "launch")
     try:
         checking.check(campaign)
-        reach = selectors.reach_now(campaign)
+        reach = selectors.counted(campaign)
         report = preflight.report(campaign, timezone.now(), reach=reach)
         overridden = preflight.overridden(report, reason=given.reason)
         services.launch(
             campaign,
             by=f"key:{rest.key(request).prefix}",
+            reach=reach,
             expected=given.expected_devices,
             overridden=overridden,
             once=lambda: calls.note(campaign.application_id, key, asked) if key else None,

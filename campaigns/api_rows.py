@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from campaigns import checking, preflight, results, selectors, services, transitions
+from campaigns import approving, checking, preflight, results, selectors, transitions
 from campaigns.models import Campaign, Run, Stage, Version
 from notifications import selectors as notifications
 from notifications.reach import Reach
@@ -53,7 +53,7 @@ def reach(campaign: Campaign, found: Reach) -> dict[str, Any]:
         "waiting": dict(found.waiting),
         "later": found.later,
         "is_estimate": found.is_estimate,
-        "needs_approval": services.needs_approval(campaign, found.reachable),
+        "needs_approval": approving.is_needed(campaign, found.reachable),
     }
 
 

@@ -8,9 +8,17 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from campaigns import review, services
+from campaigns import approving, review, services
 from campaigns.models import Campaign
 from tenants.console import ConsoleAdmin, staff
+
+# What is kept in the history, and what is said: of a run of a recurring campaign or not, approved or not.
+SAID = {
+    (False, True): ("Approved.", "Approved. It can be launched now."),
+    (False, False): ("Sent back.", "Sent back to its author, who is told. Nothing was sent."),
+    (True, True): ("A run approved.", "Approved. The run goes out now."),
+    (True, False): ("A run left out.", "Left out: this run is not sent. The next one comes when it is due."),
+}
 
 
 def ask(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -18,8 +26,8 @@ def ask(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpRe
     note = request.POST.get("note", "").strip()
 
     def done() -> str:
-        devices = review.reach_now(campaign).reachable
-        services.ask(campaign, by=staff(request), devices=devices, note=note)
+        devices = review.counted(campaign).reachable
+        approving.ask(campaign, by=staff(request), devices=devices, note=note)
         admin.audit(request, campaign, f"Asked for approval, for {devices:,} devices. {note}".strip())
         return "Asked. Those who may approve it are told; nothing is sent before one of them has."
 
@@ -31,7 +39,7 @@ def withdraw(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> H
 
     def done() -> str:
         was_approved = campaign.status == Campaign.Status.APPROVED
-        services.withdraw(campaign)
+        approving.withdraw(campaign)
         admin.audit(request, campaign, "Taken back to edit.")
         gone = " The approval is gone: ask again when it is ready." if was_approved else ""
         return f"This is a draft again. Nothing was sent.{gone}"
@@ -59,13 +67,13 @@ def _decided(
 
     def done() -> str:
         try:
-            services.decide_approval(campaign, by=staff(request), is_granted=is_granted, answer=answer)
+            approving.decide(campaign, by=staff(request), is_granted=is_granted, answer=answer)
         except PermissionError as error:
             raise PermissionDenied(str(error)) from error
-        admin.audit(request, campaign, f"{'Approved' if is_granted else 'Sent back'}. {answer}".strip())
-        if is_granted:
-            return "Approved. It can be launched now."
-        return "Sent back to its author, who is told. Nothing was sent."
+        is_run = campaign.status == Campaign.Status.RECURRING
+        audited, told = SAID[is_run, is_granted]
+        admin.audit(request, campaign, f"{audited} {answer}".strip())
+        return told
 
     return _done(admin, request, campaign, done)
 

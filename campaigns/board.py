@@ -136,13 +136,15 @@ def _approvals(request: HttpRequest, scope: Scope) -> list[Need]:
         | Q(approvals__is_granted=None, approvals__requested_by=user)
     )
     decides = scope.within(user, "campaigns.approve_campaign")
-    waiting = selectors.recent().filter(status=Status.WAITING, archived_at=None, **decides)
-    found = waiting.exclude(pk__in=Campaign.objects.filter(own, status=Status.WAITING).values("pk"))
+    waiting = selectors.recent().filter(id__in=selectors.asked(), archived_at=None, **decides)
+    found = waiting.exclude(pk__in=Campaign.objects.filter(own, id__in=selectors.asked()).values("pk"))
     return [
         Need(
             "run",
             "approval",
-            f"“{campaign}” waits for your approval",
+            f"“{campaign}” waits for your approval"
+            if campaign.status == Status.WAITING
+            else f"A run of “{campaign}” waits for your approval",
             words.planned(campaign) + ".",
             "Review",
             reverse("admin:campaigns_campaign_review", args=[campaign.pk]),

@@ -13,7 +13,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import results, runs, services, transitions
+from campaigns import approving, results, runs, services, transitions
 from campaigns.models import Campaign, Run, Stage
 from notifications import reasons
 from notifications import selectors as notifications
@@ -112,6 +112,7 @@ def _hold(campaign: Campaign, run: Run, why: str, detail: str) -> None:
         transitions.move(campaign, "hold", Status.PAUSED)
     else:  # a recurring one: its runs stop with it
         transitions.move(campaign, "pause", Status.PAUSED)
+        approving.drop(campaign)
     for other in runs.under_way(campaign):
         if other != run:
             runs.hold(other, why="person", detail=f"Stopped with run {run.number}.")

@@ -14,7 +14,7 @@ from django.core.mail import EmailMessage
 from django.urls import reverse
 
 from campaigns import selectors, words
-from campaigns.models import Approval
+from campaigns.models import Approval, Campaign
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,11 @@ def tell(approval_id: int) -> None:
     """What the worker does. An approval that was withdrawn meanwhile is not told."""
     approval = (
         Approval.objects.select_related(
-            "campaign__application", "campaign__category", "requested_by", "decided_by"
+            "campaign__application",
+            "campaign__category",
+            "campaign__launched_by",
+            "requested_by",
+            "decided_by",
         )
         .filter(id=approval_id)
         .first()
@@ -48,9 +52,17 @@ def tell(approval_id: int) -> None:
 
 def _asked(approval: Approval) -> None:
     campaign = approval.campaign
+    title = words.title(campaign)
+    if _is_run(campaign):
+        asks = f"A run of “{campaign}” of {campaign.application} is due and reaches more devices than were approved."
+        would = f"“{title}” would go to {approval.devices:,} devices. Other runs go on as before."
+    else:
+        by = approval.requested_by or "Somebody"
+        asks = f"{by} asks for your approval of “{campaign}” of {campaign.application}."
+        would = f"“{title}” would go to {approval.devices:,} devices, {words.when(campaign)}."
     lines = [
-        f"{approval.requested_by or 'Somebody'} asks for your approval of “{campaign}” of {campaign.application}.",
-        f"“{words.title(campaign)}” would go to {approval.devices:,} devices, {words.when(campaign)}.",
+        asks,
+        would,
         f"Their note: {approval.note}" if approval.note else "",
         "Nothing is sent before somebody has approved it.",
         _url(approval),
@@ -61,16 +73,31 @@ def _asked(approval: Approval) -> None:
 
 def _decided(approval: Approval) -> None:
     campaign = approval.campaign
-    done = "approved" if approval.is_granted else "sent back"
+    is_run = _is_run(campaign)
+    done = "approved" if approval.is_granted else "left out" if is_run else "sent back"
+    what = f"{'a run of ' if is_run else ''}“{campaign}”"
     lines = [
-        f"{approval.decided_by or 'Somebody'} has {done} “{campaign}” of {campaign.application}.",
+        f"{approval.decided_by or 'Somebody'} has {done} {what} of {campaign.application}.",
         f"Their note: {approval.answer}" if approval.answer else "",
-        "It is not sent yet: launch it when you are ready."
-        if approval.is_granted
-        else "It is a draft again: edit it, then ask once more.",
+        FOLLOWS[is_run, bool(approval.is_granted)],
         _url(approval),
     ]
-    _send(f"“{campaign}” was {done}", lines, [approval.requested_by] if approval.requested_by else [])
+    told = approval.requested_by or (campaign.launched_by if is_run else None)
+    _send(f"{what[:1].upper()}{what[1:]} was {done}", lines, [told] if told else [])
+
+
+def _is_run(campaign: Campaign) -> bool:
+    """Whether it is about a later run: the campaign itself is on its way already."""
+    return campaign.launched_at is not None and campaign.document.is_recurring
+
+
+# Of a run or not, approved or not.
+FOLLOWS = {
+    (False, True): "It is not sent yet: launch it when you are ready.",
+    (False, False): "It is a draft again: edit it, then ask once more.",
+    (True, True): "It goes out now.",
+    (True, False): "The next run comes when it is due, and asks again if it reaches as many.",
+}
 
 
 def _send(subject: str, lines: Sequence[str], people: Sequence[User]) -> None:

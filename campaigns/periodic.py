@@ -6,7 +6,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import selectors, services
 from campaigns.models import Campaign
 from config.problems import InvalidField
 
@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 def run_due() -> None:
     """Make the runs whose moment has come."""
     due = Campaign.objects.filter(status=Campaign.Status.RECURRING, next_run_at__lte=timezone.now())
+    due = due.exclude(id__in=selectors.asked())
     for id in due.order_by("next_run_at").values_list("id", flat=True)[:100]:
         try:
             _run(id)
@@ -32,7 +33,11 @@ def _run(id: int) -> None:
             .filter(id=id, status=Campaign.Status.RECURRING, next_run_at__lte=now)
             .first()
         )
-        if campaign is None or campaign.next_run_at is None:
+        if (
+            campaign is None
+            or campaign.next_run_at is None
+            or selectors.asked().filter(campaign=campaign).exists()
+        ):
             return
         try:
             with transaction.atomic():

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from campaigns import (
+    approving,
     audiences,
     changes,
     contents,
@@ -63,9 +64,9 @@ class LaunchForm(forms.Form):
         cleaned = super().clean() or {}
         asked = cleaned.get("devices") or 0
         typed = "".join(letter for letter in cleaned.get("typed", "") if letter.isdigit())
-        if asked > TYPED_ABOVE and typed != str(asked):
-            self.add_error("typed", f"Type {asked} to confirm. Nothing was sent.")
-        return cleaned
+        if (asked > TYPED_ABOVE or typed) and typed != str(asked):
+            self.add_error("typed", f"Type {asked:,} to confirm. Nothing was sent.")
+        return {**cleaned, "typed": typed}
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -91,8 +92,8 @@ def shown(
     status: int = 200,
     form: LaunchForm | None = None,
 ) -> HttpResponse:
-    """The page, with what went wrong above it."""
-    reach = reach_now(campaign)
+    """The page, with what went wrong above it: then of those that were counted when it went wrong."""
+    reach = reach_of(campaign, is_fresh=not error)
     context = {
         **_context(admin, request, campaign, reach, may_ask=False),
         **reach_context(campaign, reach),
@@ -104,7 +105,7 @@ def shown(
         "form": form or LaunchForm(),
         "audience": words.audience(campaign),
         "pace": words.pace(campaign),
-        "steps": steps.of(campaign.document, reach.devices),
+        "steps": steps.of(campaign.document, reach.devices, is_estimate=reach.is_estimate),
         "stop_percent": campaign.document.safety.stop_percent,
         "changes": changes.since_last_look(campaign),
         "state": selectors.state(campaign),
@@ -114,18 +115,29 @@ def shown(
     return response
 
 
-def reach_now(campaign: Campaign) -> Reach:
+def reach_of(campaign: Campaign, *, is_fresh: bool = False) -> Reach:
+    """To be shown: of many devices an estimate."""
     try:
-        return selectors.reach_now(campaign)
+        return selectors.reach(campaign, is_fresh=is_fresh)
     except InvalidField:  # a segment is gone; the checklist says so
+        return Reach()
+
+
+def counted(campaign: Campaign) -> Reach:
+    """To be launched, or approved."""
+    try:
+        return selectors.counted(campaign)
+    except InvalidField:
         return Reach()
 
 
 def checked(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """Fragment: the checklist anew, links asked; with it the dialog and the buttons that depend on it."""
-    if "again" in request.GET:
+    is_again = "again" in request.GET
+    if is_again:
         preflight.forget_links(campaign)
-    context = _context(admin, request, campaign, reach_now(campaign), may_ask=True) | {"is_again": True}
+    reach = reach_of(campaign, is_fresh=is_again)
+    context = _context(admin, request, campaign, reach, may_ask=True) | {"is_again": True}
     return admin.render(request, "campaigns/_preflight_again.html", campaign, context)
 
 
@@ -144,7 +156,8 @@ def _context(
         "headline": _headline(campaign),
         "version": campaign.version,
         "may_test": any(admin.may(request, one, campaign) for one in MAY_TEST),
-        "must_type": reach.reachable > TYPED_ABOVE,
+        "reached": words.reached(reach),
+        "must_type": reach.reachable + reach.margin > TYPED_ABOVE,
         "warning_keys": ",".join(check.key for check in report.warnings),
         "is_now": campaign.plan["schedule"]["kind"] == "now",
         "has_undo": campaign.document.schedule.undo,
@@ -182,22 +195,22 @@ def deed(
 ) -> Deed:
     user = staff(request)
     if campaign.status == Status.WAITING:
-        if admin.may(request, "campaigns.approve_campaign", campaign) and services.may_decide(campaign, user):
+        if admin.may(request, "campaigns.approve_campaign", campaign) and approving.may_decide(
+            campaign, user
+        ):
             return Deed("decide", "Approve")
         return Deed("", f"Waiting for {_approvers(campaign)}")
     if report.blocks:
         count = len(report.blocks)
         return Deed("", f"{count} thing{'s' if count > 1 else ''} to mend first")
-    if services.needs_approval(campaign, reach.reachable):
+    if approving.is_needed(campaign, reach.reachable, reach.margin):
         if admin.may(request, "campaigns.change_campaign", campaign):
             return Deed("ask", "Ask for approval")
         return Deed("", "Its author has to ask for approval.")
     if not admin.may(request, "campaigns.launch_campaign", campaign):
         return Deed("", "You may look at it. Launching needs a colleague with permission.")
-    count = reach.reachable
     verb = "Send to" if campaign.plan["schedule"]["kind"] == "now" else "Schedule for"
-    about = "about " if reach.is_estimate else ""
-    return Deed("launch", f"{verb} {about}{count:,} device{'' if count == 1 else 's'}")
+    return Deed("launch", f"{verb} {words.reached(reach)}")
 
 
 def _approvers(campaign: Campaign) -> str:
@@ -246,13 +259,14 @@ def when_context(campaign: Campaign) -> dict[str, Any]:
         if plan.is_recurring:
             context["runs"] = timetable.coming(campaign, now, most=5)
         elif plan.is_local:
-            context["zones"] = zones.moments(
+            where = zones.counts(
                 audiences.of(plan),
-                schedules.parsed_local(plan.schedule.starts),
                 application_id=campaign.application_id,
                 category_id=campaign.category_id,
                 default_zone=campaign.application.default_time_zone,
             )
+            context["zones"] = zones.at(schedules.parsed_local(plan.schedule.starts), where.devices)
+            context["are_zones_sampled"] = where.is_estimate
     except ValueError:  # the schedule is not finished; the checklist says so
         pass
     return context
@@ -325,7 +339,7 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
     if form.cleaned_data["version"] != campaign.version:
         return changed(admin, request, campaign)
     try:
-        _launch(request, campaign, form)
+        reach = _launch(request, campaign, form)
     except services.NotAllowed as error:
         if campaign.status not in REVIEWED:
             messages.info(request, "A colleague was faster: this campaign is on its way already, once.")
@@ -336,23 +350,28 @@ def launch(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> Htt
         return shown(admin, request, campaign, form=form, error=said)
     except (services.NotReady, preflight.NotCleared) as error:
         return shown(admin, request, campaign, form=form, error=str(error))
-    _said(admin, request, campaign, form.cleaned_data["devices"])
+    _said(admin, request, campaign, reach.reachable)
     return HttpResponseRedirect(admin.url("live", campaign))
 
 
-def _launch(request: HttpRequest, campaign: Campaign, form: LaunchForm) -> None:
-    """Raises NotAllowed, NotReady, ReachChanged, NotCleared; then nothing is sent."""
-    said, user, reach = form.cleaned_data, staff(request), reach_now(campaign)
-    if reach.reachable > TYPED_ABOVE >= said["devices"]:  # nor did the page ask to type it
+def _launch(request: HttpRequest, campaign: Campaign, form: LaunchForm) -> Reach:
+    """Counts, once, and launches. Raises NotAllowed, NotReady, ReachChanged, NotCleared; then nothing is sent."""
+    said, user = form.cleaned_data, staff(request)
+    margin = reach_of(campaign).margin  # of what the page said
+    reach = counted(campaign)
+    if reach.reachable > TYPED_ABOVE and not said["typed"]:  # nor did the page ask to type it
         raise services.ReachChanged(reach.reachable)
     report = preflight.report(campaign, timezone.now(), reach=reach)
     services.launch(
         campaign,
         by=f"staff:{user.get_username()}",
         user=user,
+        reach=reach,
         expected=said["devices"],
+        margin=margin,
         overridden=preflight.overridden(report, reason=said["reason"], seen=said["warnings"].split(",")),
     )
+    return reach
 
 
 def _said(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, count: int) -> None:

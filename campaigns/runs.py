@@ -119,6 +119,17 @@ def _frozen(campaign: Campaign, run: Run) -> dict[str, int]:
     return audiences.frozen(audiences.of(plan), campaign.application_id, at=max(run.due_at, timezone.now()))
 
 
+def skip(campaign: Campaign, now: datetime) -> None:
+    """The next one of a recurring campaign after `next_run_at`; without one it ends with its last run."""
+    if campaign.next_run_at is None:
+        return
+    coming = timetable.next_run(campaign, campaign.next_run_at, now)
+    fields: dict[str, Any] = {"next_run_at": coming}
+    if coming is None:
+        fields["status"] = Campaign.Status.SENDING
+    Campaign.objects.filter(id=campaign.id).update(**fields)
+
+
 # --- what becomes of it -----------------------------------------------------------------------
 
 

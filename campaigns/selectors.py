@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from campaigns import audiences, timetable
-from campaigns.models import Campaign, Stage
+from campaigns.models import Approval, Campaign, Stage
 from devices.models import Event, Subscriber
 from notifications import reach as notification_reach
 from notifications import reasons, sums
@@ -29,7 +29,7 @@ from tenants import access
 
 # Pages ask again and again; a rate is measured over what happened in this many seconds.
 RATE_WINDOW = 10.0
-REACH_REMEMBERED = 30
+REACH_REMEMBERED, COUNT_REMEMBERED = 30, 300
 
 
 class State(NamedTuple):
@@ -205,9 +205,28 @@ def _rate(id: int, since: datetime, settled: int) -> float:
     return max(0.0, (settled - count) / max(1.0, now - at))
 
 
-def reach(campaign: Campaign) -> Reach:
-    """Whom it would reach; of many devices an estimate. Remembered for half a minute: the composer asks while it is
-    being filled in."""
+def reach(campaign: Campaign, *, is_fresh: bool = False) -> Reach:
+    """Whom it would reach, to be shown: of many devices an estimate, or what a launch has counted just now. Remembered
+    for half a minute: the composer asks while it is being filled in."""
+    key = _reach_key(campaign)
+    found: Reach | None = None if is_fresh else cache.get(key)
+    if found is None:
+        found = reach_now(campaign, is_quick=True)
+        if found.is_estimate:
+            found = cache.get(f"{key}:counted", found)
+        cache.set(key, found, timeout=REACH_REMEMBERED)
+    return found
+
+
+def counted(campaign: Campaign) -> Reach:
+    """Counted anew, as a launch goes by it; who is refused because of it is shown the same. Raises InvalidField."""
+    found, key = reach_now(campaign), _reach_key(campaign)
+    cache.set(f"{key}:counted", found, timeout=COUNT_REMEMBERED)
+    cache.set(key, found, timeout=REACH_REMEMBERED)
+    return found
+
+
+def _reach_key(campaign: Campaign) -> str:
     asked = json.dumps(
         [
             campaign.application_id,
@@ -218,12 +237,7 @@ def reach(campaign: Campaign) -> Reach:
         sort_keys=True,
         default=str,
     )
-    key = "carillon:reach:" + hashlib.sha256(asked.encode()).hexdigest()
-    found = cache.get(key)
-    if found is None:
-        found = reach_now(campaign, is_quick=True)
-        cache.set(key, found, timeout=REACH_REMEMBERED)
-    return found
+    return "carillon:reached:" + hashlib.sha256(asked.encode()).hexdigest()
 
 
 def reach_now(campaign: Campaign, *, is_quick: bool = False) -> Reach:
@@ -257,11 +271,16 @@ def approvers(campaign: Campaign) -> list[User]:
     return list(allowed.exclude(id__in=authors(campaign)).order_by("username"))
 
 
+def asked() -> QuerySet[Approval, int]:
+    """Campaigns of which an approval is asked for: they, or a run of a recurring one, wait for it."""
+    return Approval.objects.filter(is_granted=None).values_list("campaign_id", flat=True)
+
+
 def waiting_count(application_ids: Iterable[int] | None = None) -> int:
     """Campaigns that wait for an approval. Every page of an approver shows it: remembered for seconds."""
     counts: dict[int, int] | None = cache.get(_WAITING_KEY)
     if counts is None:
-        waiting = Campaign.objects.filter(status=Status.WAITING, archived_at=None)
+        waiting = Campaign.objects.filter(id__in=asked(), archived_at=None)
         counts = dict(Counter(waiting.values_list("application_id", flat=True)))
         cache.set(_WAITING_KEY, counts, timeout=WAITING_REMEMBERED)
     if application_ids is None:

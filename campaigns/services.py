@@ -1,9 +1,9 @@
-"""Writes to campaigns: save, versions, approval, launch, pause, cancel, decide."""
+"""Writes to campaigns: save, restore, launch, pause, cancel, decide. Approval is in approving.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -12,26 +12,23 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from campaigns import checking, document, mails, runs, selectors, timetable, transitions
+from campaigns import approving, checking, document, drift, history, runs, selectors, timetable, transitions
 from campaigns.checking import NotReady
 from campaigns.contents import Fault
-from campaigns.models import Approval, Campaign, Run, Stage, Version
+from campaigns.drift import ReachChanged
+from campaigns.models import Campaign, Run, Stage, Version
 from campaigns.transitions import NotAllowed
 from config.json import converted
 from config.problems import InvalidField
 from config.types import text
 from devices.models import Category
 from notifications.models import Notification
+from notifications.reach import Reach
 from tenants.models import Application
 
-__all__ = ["NotAllowed", "NotReady", "Stale"]
+__all__ = ["NotAllowed", "NotReady", "ReachChanged", "Stale"]
 
 Status = Campaign.Status
-
-# Edits by one person within this time of each other are one version in the history.
-ONE_VERSION = timedelta(minutes=10)
-# A launch is looked at again where the reach has changed by more than this part since the page was shown.
-DRIFT = 0.1
 
 
 class Stale(Exception):
@@ -40,14 +37,6 @@ class Stale(Exception):
     def __init__(self, campaign: Campaign) -> None:
         super().__init__("It was changed meanwhile.")
         self.campaign = campaign
-
-
-class ReachChanged(Exception):
-    """It would reach many more or fewer than was said. Nothing was sent."""
-
-    def __init__(self, devices: int) -> None:
-        super().__init__(f"It reaches {devices:,} devices by now.")
-        self.devices = devices
 
 
 # --- writing it -------------------------------------------------------------------------------
@@ -60,7 +49,7 @@ def create(application: Application, *, by: User | None, fields: Mapping[str, An
     _assign(campaign, fields or {})
     with transaction.atomic():
         campaign.save()
-        _note_version(campaign, by)
+        history.note(campaign, by)
     return campaign
 
 
@@ -102,7 +91,7 @@ def save(campaign: Campaign, fields: Mapping[str, Any], *, version: int, by: Use
         locked.version += 1
         locked.updated_by = by
         locked.save()
-        _note_version(locked, by)
+        history.note(locked, by)
     return locked
 
 
@@ -134,33 +123,11 @@ def _locked(campaign: Campaign) -> Campaign:
     )
 
 
-def _note_version(campaign: Campaign, by: User | None) -> None:
-    says = {"name": campaign.name, "category": campaign.category, "plan": campaign.plan}
-    latest = campaign.versions.first()
-    now = timezone.now()
-    if (
-        latest
-        and not latest.kept_for
-        and latest.created_by_id == (by.pk if by else None)
-        and now - latest.updated_at < ONE_VERSION
-    ):
-        for name, value in {**says, "number": campaign.version}.items():
-            setattr(latest, name, value)
-        latest.save()
-    else:
-        Version.objects.create(campaign=campaign, number=campaign.version, created_by=by, **says)
-
-
-def keep_version(campaign: Campaign, why: str) -> None:
-    """This version stays in the history as it is."""
-    campaign.versions.filter(number=campaign.version).update(kept_for=why)
-
-
 def restore(campaign: Campaign, version: Version, *, seen: int, by: User) -> Campaign:
     """What it said then becomes its newest version. Raises Stale, NotAllowed, InvalidField, Problem."""
     fields = {"name": version.name, "category": version.category.slug, **version.plan}
     with transaction.atomic():
-        keep_version(campaign, "restore")  # edits of one person within minutes would replace it
+        history.keep(campaign, "restore")  # edits of one person within minutes would replace it
         return save(campaign, fields, version=seen, by=by)
 
 
@@ -183,69 +150,6 @@ def unarchive(campaign: Campaign) -> None:
     Campaign.objects.filter(id=campaign.id).update(archived_at=None)
 
 
-# --- approval ---------------------------------------------------------------------------------
-
-
-def needs_approval(campaign: Campaign, devices: int) -> bool:
-    above = campaign.application.approval_above
-    return above is not None and devices > above and not _is_approved_for(campaign, devices)
-
-
-def _is_approved_for(campaign: Campaign, devices: int) -> bool:
-    """The yes was to a number too: a segment that somebody widens since needs another one."""
-    if campaign.status != Status.APPROVED:
-        return False
-    granted = campaign.approvals.filter(is_granted=True, version=campaign.version).first()
-    return granted is not None and (devices <= granted.devices or not reach_changed(devices, granted.devices))
-
-
-def may_decide(campaign: Campaign, user: User) -> bool:
-    """Nobody approves their own: not who made it, wrote any version since the last yes, or asked."""
-    return user.pk not in selectors.authors(campaign)
-
-
-def ask(campaign: Campaign, *, by: User, devices: int, note: str = "") -> Approval:
-    """Freeze it until a second person has said yes or no. Raises NotAllowed, NotReady."""
-    checking.check(campaign)
-    with transaction.atomic():
-        _check_shown(campaign)
-        transitions.move(campaign, "ask", Status.WAITING)
-        keep_version(campaign, "approval")
-        approval = Approval.objects.create(
-            campaign=campaign, version=campaign.version, devices=devices, note=note[:500], requested_by=by
-        )
-        transaction.on_commit(selectors.forget_waiting)
-        transaction.on_commit(lambda: mails.nudge(approval.id))
-    return approval
-
-
-def withdraw(campaign: Campaign) -> Campaign:
-    """Back to a draft. A yes is gone with it."""
-    with transaction.atomic():
-        transitions.move(campaign, "withdraw", Status.DRAFT)
-        campaign.approvals.filter(is_granted=None).delete()
-        transaction.on_commit(selectors.forget_waiting)
-    return campaign
-
-
-def decide_approval(campaign: Campaign, *, by: User, is_granted: bool, answer: str = "") -> Campaign:
-    """Raises NotAllowed, PermissionError for who wrote it."""
-    with transaction.atomic():
-        # Nobody asks anew between the look at who asked and the answer.
-        Campaign.objects.select_for_update().get(id=campaign.id)
-        if not may_decide(campaign, by):
-            raise PermissionError("Nobody approves what they wrote or asked for themselves.")
-        deed, to = ("approve", Status.APPROVED) if is_granted else ("refuse", Status.DRAFT)
-        transitions.move(campaign, deed, to)
-        approval = campaign.approvals.get(is_granted=None)
-        approval.is_granted, approval.answer = is_granted, answer[:500]
-        approval.decided_by, approval.decided_at = by, timezone.now()
-        approval.save(update_fields=["is_granted", "answer", "decided_by", "decided_at"])
-        transaction.on_commit(selectors.forget_waiting)
-        transaction.on_commit(lambda: mails.nudge(approval.id))
-    return campaign
-
-
 # --- sending it -------------------------------------------------------------------------------
 
 
@@ -254,63 +158,45 @@ def launch(
     *,
     by: str,
     user: User | None = None,
+    reach: Reach | None = None,
     expected: int | None = None,
+    margin: int = 0,
     overridden: Mapping[str, str] | None = None,
     once: Callable[[], None] = lambda: None,
 ) -> Campaign:
     """Send it when its schedule says, exactly as `campaign` holds it.
 
-    by: "staff:anna", "key:ab12". expected: how many devices the caller was told it reaches. once: called in the
-    launch's transaction; what it raises undoes it.
+    by: "staff:anna", "key:ab12". reach: as the caller has just counted it (selectors.counted). expected: how many
+    devices the caller was told it reaches; margin: how far off that may be. once: called in the launch's transaction;
+    what it raises undoes it.
     Raises NotAllowed, NotReady, ReachChanged; then nothing is sent. Two marketers, a double click, a second try
     after a lost answer: one run.
     """
     transitions.check(campaign, "launch")
-    seen = campaign.status
-    now = timezone.now()
+    seen, now = campaign.status, timezone.now()
     checking.check(campaign, now)
-    reach = selectors.reach_now(campaign)
-    if expected is not None and reach_changed(reach.reachable, expected):
-        raise ReachChanged(reach.reachable)
-    if needs_approval(campaign, reach.reachable):
-        raise NotAllowed(f"A launch to {reach.reachable:,} devices needs a second person's approval.")
+    reach = reach or selectors.counted(campaign)
+    _check_reach(campaign, reach.reachable, expected, margin)
     first = timetable.due_at(campaign, now)
     to = _launched(campaign, first, now)
     with transaction.atomic():
         once()
-        _check_shown(campaign)
+        transitions.check_shown(campaign)
         if seen == Status.APPROVED:
-            _check_still_approved(campaign)
-        transitions.move(
-            campaign,
-            "launch",
-            to,
-            launched_at=now,
-            launched_by=user,
-            next_run_at=first if to == Status.RECURRING else None,
-        )
-        keep_version(campaign, "launch")
+            approving.check_still_given(campaign)
+        next_run_at = first if to == Status.RECURRING else None
+        transitions.move(campaign, "launch", to, launched_at=now, launched_by=user, next_run_at=next_run_at)
+        history.keep(campaign, "launch")
         if to != Status.RECURRING:
             _run(campaign, first, by=by, devices=reach.devices, overridden=overridden)
     return campaign
 
 
-def _check_shown(campaign: Campaign) -> None:
-    """Out of the archive nothing is sent. Locks its row. Raises NotAllowed."""
-    if Campaign.objects.select_for_update().get(id=campaign.id).archived_at:
-        raise NotAllowed("It is in the archive. Take it out first.")
-
-
-def _check_still_approved(campaign: Campaign) -> None:
-    """A yes that was taken back since it was looked at counts no more: the version is the same. Raises NotAllowed."""
-    if Campaign.objects.filter(id=campaign.id, status=Status.DRAFT).exists():
-        campaign.refresh_from_db()
-        raise NotAllowed("Its approval was taken back meanwhile.")
-
-
-def reach_changed(devices: int, expected: int) -> bool:
-    """Whether it would reach so many more or fewer than were expected that somebody should look again."""
-    return abs(devices - expected) > max(DRIFT * expected, 10)
+def _check_reach(campaign: Campaign, devices: int, expected: int | None, margin: int) -> None:
+    if expected is not None and drift.is_large(devices, expected, margin):
+        raise ReachChanged(devices)
+    if approving.is_needed(campaign, devices):
+        raise NotAllowed(f"A launch to {devices:,} devices needs a second person's approval.")
 
 
 def _launched(campaign: Campaign, first: datetime, now: datetime) -> Status:
@@ -327,20 +213,15 @@ def _run(campaign: Campaign, due: datetime, **options: Any) -> Run:
 
 
 def next_run(campaign: Campaign, now: datetime) -> None:
-    """A recurring campaign's run whose moment has come, in the caller's transaction, which holds its row."""
+    """A recurring campaign's run whose moment has come, in the caller's transaction, which holds its row. One that has
+    outgrown the yes it had waits for another, and is made when that is given."""
     assert campaign.next_run_at
-    devices = selectors.reach_now(campaign).devices
-    runs.make(campaign, campaign.next_run_at, by="schedule", devices=devices)
-    skip_run(campaign, now)
-
-
-def skip_run(campaign: Campaign, now: datetime) -> None:
-    """The next one after `next_run_at`; without one the campaign ends with its last run."""
-    coming = timetable.next_run(campaign, campaign.next_run_at, now)
-    fields: dict[str, Any] = {"next_run_at": coming}
-    if coming is None:
-        fields["status"] = Status.SENDING
-    Campaign.objects.filter(id=campaign.id).update(**fields)
+    reach = selectors.reach_now(campaign)
+    if approving.is_needed(campaign, reach.reachable):
+        approving.ask_for_run(campaign, devices=reach.reachable)
+        return
+    runs.make(campaign, campaign.next_run_at, by="schedule", devices=reach.devices)
+    runs.skip(campaign, now)
 
 
 def unschedule(campaign: Campaign) -> Campaign:
@@ -357,6 +238,7 @@ def unschedule(campaign: Campaign) -> Campaign:
                 raise NotAllowed("It has begun. Pause or cancel it instead.")
         if locked.runs.filter(stages__notification__status__in=Notification.OPEN).exists():
             raise NotAllowed("A run of it is under way. Pause or cancel it instead.")
+        approving.drop(locked)
         transitions.move(
             locked, "unschedule", Status.DRAFT, launched_at=None, next_run_at=None, latest_run=_sent(locked)
         )
@@ -374,6 +256,7 @@ def pause(campaign: Campaign, *, why: str = "person", detail: str = "") -> Campa
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "pause", Status.PAUSED)
+        approving.drop(locked)
         for run in runs.under_way(locked):
             runs.hold(run, why=why, detail=detail)
     return locked
@@ -388,7 +271,7 @@ def resume(campaign: Campaign) -> Campaign:
         for run in runs.under_way(locked):
             runs.let_go(run)
         if locked.next_run_at and locked.next_run_at <= now:
-            skip_run(locked, now)
+            runs.skip(locked, now)
     return locked
 
 
@@ -404,6 +287,7 @@ def cancel(campaign: Campaign) -> Campaign:
     with transaction.atomic():
         locked = _locked(campaign)
         transitions.move(locked, "cancel", Status.CANCELLED, next_run_at=None)
+        approving.drop(locked)
         for run in runs.under_way(locked):
             runs.cancel(run)
             Run.objects.filter(id=run.id, decided_at=None).update(decided_at=timezone.now())

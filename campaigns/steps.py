@@ -10,6 +10,7 @@ from campaigns import stages
 from campaigns.document import Plan
 from campaigns.models import Campaign
 from campaigns.stages import BUCKETS, Slice
+from config import estimates
 from notifications import lanes
 from notifications.pipeline import limits
 from notifications.reach import Reach
@@ -17,30 +18,34 @@ from tenants import selectors as tenants
 from tenants.models import Credential
 
 
-def of(plan: Plan, devices: int) -> list[str]:
+def of(plan: Plan, devices: int, *, is_estimate: bool = False) -> list[str]:
     """Each step as a sentence; one alone needs none."""
     slices = stages.of(plan, devices)
-    return [] if len(slices) == 1 else list(_sentences(plan, slices, devices))
+    return [] if len(slices) == 1 else list(_sentences(plan, slices, devices, is_estimate))
 
 
-def _sentences(plan: Plan, slices: list[Slice], devices: int) -> Iterator[str]:
+def _sentences(plan: Plan, slices: list[Slice], devices: int, is_estimate: bool) -> Iterator[str]:
+    def about(some: list[Slice]) -> str:
+        count = round(sum(one.upper - one.lower for one in some) * devices / BUCKETS)
+        return estimates.said(count, is_estimate=is_estimate)
+
     by_kind: dict[str, list[Slice]] = {}
     for one in slices:
         by_kind.setdefault(one.kind, []).append(one)
     if held_out := by_kind.get("holdout"):
-        yield f"{_share(held_out)} % ({_about(held_out, devices)} devices) get nothing, to compare with."
+        yield f"{_share(held_out)} % ({about(held_out)} devices) get nothing, to compare with."
     if canary := by_kind.get("canary"):
-        yield f"The first {_about(canary, devices)} devices get it{_split(plan, canary)}."
+        yield f"The first {about(canary)} devices get it{_split(plan, canary)}."
     if everyone := by_kind.get("send"):
         after = "When these went well, " if canary else ""
         who = "the others" if canary or held_out or "rest" in by_kind else "everyone"
         verb = "gets" if who == "everyone" else "get"
-        text = f"{after}{who} {verb} it: {_about(everyone, devices)} devices{_split(plan, everyone)}."
+        text = f"{after}{who} {verb} it: {about(everyone)} devices{_split(plan, everyone)}."
         yield text[:1].upper() + text[1:]
     if rest := by_kind.get("rest"):
         is_by_hand, hours = plan.experiment.decide == "hand", plan.experiment.hours
         how = "somebody has decided" if is_by_hand else f"{hours} hours have decided"
-        yield f"The remaining {_share(rest)} % ({_about(rest, devices)} devices) wait until {how} which variant wins."
+        yield f"The remaining {_share(rest)} % ({about(rest)} devices) wait until {how} which variant wins."
 
 
 def _split(plan: Plan, slices: list[Slice]) -> str:
@@ -55,10 +60,6 @@ def _split(plan: Plan, slices: list[Slice]) -> str:
 
 def _share(slices: list[Slice]) -> str:
     return f"{sum(one.upper - one.lower for one in slices) * 100 / BUCKETS:g}"
-
-
-def _about(slices: list[Slice], devices: int) -> str:
-    return f"{round(sum(one.upper - one.lower for one in slices) * devices / BUCKETS):,}"
 
 
 # --- how fast ---------------------------------------------------------------------------------

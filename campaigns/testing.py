@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, Q
 
-from campaigns import contents, services
+from campaigns import contents, history
 from campaigns.checking import NotReady
 from campaigns.document import Content, Plan, Variant
 from campaigns.models import Campaign, Tester, TestSend
@@ -178,7 +178,7 @@ def send(
             by=requested_by,
         )
         sending.accept([draft], application_id=campaign.application_id, requested_by=requested_by[:80])
-        services.keep_version(campaign, "test")
+        history.keep(campaign, "test")
         return TestSend.objects.create(
             campaign=campaign,
             version=campaign.version,

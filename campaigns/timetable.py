@@ -65,6 +65,14 @@ def next_run(campaign: Campaign, after: datetime | None, now: datetime) -> datet
     return None if coming is None else moment
 
 
+def newest_due(campaign: Campaign, now: datetime) -> datetime | None:
+    """Of the runs whose moment has come since `next_run_at`, the last; else that itself."""
+    due = campaign.next_run_at
+    while due is not None and (after := next_run(campaign, due, due)) is not None and after <= now:
+        due = after
+    return due
+
+
 def _begins(campaign: Campaign, local: datetime) -> datetime:
     if campaign.document.is_local:
         return timing.earliest(local)

@@ -37,8 +37,13 @@ EDIT, LAUNCH, STOP, APPROVE = (
 TRANSITIONS = {
     "ask": Transition((Status.DRAFT,), (Status.WAITING,), EDIT, "Ask for approval"),
     "withdraw": Transition((Status.WAITING, Status.APPROVED), (Status.DRAFT,), EDIT, "Take back to edit"),
-    "approve": Transition((Status.WAITING,), (Status.APPROVED,), APPROVE, "Approve"),
-    "refuse": Transition((Status.WAITING,), (Status.DRAFT,), APPROVE, "Send back"),
+    # Of a recurring one: the run that waits for it.
+    "approve": Transition(
+        (Status.WAITING, Status.RECURRING), (Status.APPROVED, Status.RECURRING), APPROVE, "Approve"
+    ),
+    "refuse": Transition(
+        (Status.WAITING, Status.RECURRING), (Status.DRAFT, Status.RECURRING), APPROVE, "Send back"
+    ),
     "launch": Transition(
         (Status.DRAFT, Status.APPROVED),
         (Status.SCHEDULED, Status.SENDING, Status.RECURRING),
@@ -94,3 +99,9 @@ def move(campaign: Campaign, deed: str, to: Status, **fields: object) -> None:
     campaign.status = to
     for name, value in fields.items():
         setattr(campaign, name, value)
+
+
+def check_shown(campaign: Campaign) -> None:
+    """Out of the archive nothing is sent. Locks its row. Raises NotAllowed."""
+    if Campaign.objects.select_for_update().get(id=campaign.id).archived_at:
+        raise NotAllowed("It is in the archive. Take it out first.")

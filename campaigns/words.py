@@ -11,7 +11,9 @@ from django.utils.timesince import timesince
 from campaigns import schedules, timetable
 from campaigns.document import Audience
 from campaigns.models import Campaign
+from config import estimates
 from devices.models import Segment
+from notifications.reach import Reach
 
 PLATFORMS = {"ios": "iPhone and iPad", "android": "Android", "web": "Browser", "macos": "Mac"}
 
@@ -86,3 +88,13 @@ def title(campaign: Campaign) -> str:
     """The first words people see."""
     said = campaign.plan["variants"][0]["content"]
     return said.get("title") or said.get("body") or ""
+
+
+def reached(reach: Reach, *, is_first: bool = False) -> str:
+    """ "1 device", "about 1,240,000 devices", "fewer than 1,500 devices" of a sample that met nobody."""
+    if reach.is_estimate and not reach.reachable:
+        words = f"fewer than {estimates.rounded(reach.margin):,} devices"
+    else:
+        count = estimates.said(reach.reachable, is_estimate=reach.is_estimate)
+        words = f"{count} device{'' if reach.reachable == 1 else 's'}"
+    return words[:1].upper() + words[1:] if is_first else words

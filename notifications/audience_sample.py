@@ -1,29 +1,35 @@
-"""What those an audience would reach are like, from a sample: where they are, what they read, what they lack.
+"""What those an audience would reach are like, from a sample: where they are, what they read, what they lack, and who
+has the most to say.
 
-Everyone where there are few. One statement each, in time or not at all.
+Everyone where there are few. In time or not at all.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from config import patience
 from notifications import people, sample
 from notifications import template_wording as wordings
 from notifications.pipeline import audience as audiences
 from notifications.pipeline import load, policy
+from notifications.sample import EVERYONE, Sample
 
 LOOKED_AT = 20_000  # devices
 PATIENCE = "800ms"
+# Where a sample meets fewer it says little; those of a small segment are found by its members in no time.
+FEW, FEW_PATIENCE = 200, "100ms"
 MOST_PEOPLE = 25
 
 REACHED = f"""
     WITH {{ctes}} reached AS MATERIALIZED (
         SELECT d.device_id, d.subscriber_id FROM ({{audience}}) AS d {policy.JOIN_CONSENT}
-        WHERE coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) IS NULL
+        WHERE coalesce(d.unreachable, {policy.SUPPRESSED_BECAUSE}) IS NULL LIMIT %(limit)s
     ),
     known AS MATERIALIZED (
         SELECT d.platform, d.environment, {load.LOCALE} AS locale, {policy.ZONE} AS zone,
@@ -48,14 +54,13 @@ COUNTED = f"""{REACHED}
         WHERE {LACKS} GROUP BY 2
     UNION ALL SELECT 'lack_any', '', '', count(*) FROM known k
         WHERE EXISTS (SELECT FROM unnest(%(names)s::text[]) AS n (name) WHERE {LACKS})
-"""
-# Those whose values are the longest, for the largest payload there is.
-LONGEST = f"""{REACHED}
-    SELECT DISTINCT ON (longest, id) id, external_id, own_locale, country, attributes FROM (
-        SELECT *, coalesce((
-            SELECT sum(length(k.attributes ->> a.name)) FROM unnest(%(attributes)s::text[]) AS a (name)
-        ), 0) AS longest FROM known k WHERE k.id IS NOT NULL
-    ) AS measured ORDER BY longest DESC, id LIMIT {MOST_PEOPLE}
+    UNION ALL SELECT 'person', jsonb_build_array(external_id, own_locale, country, attributes)::text, '', 1 FROM (
+        SELECT DISTINCT ON (longest, id) * FROM (
+            SELECT *, coalesce((
+                SELECT sum(length(k.attributes ->> a.name)) FROM unnest(%(attributes)s::text[]) AS a (name)
+            ), 0) AS longest FROM known k WHERE k.id IS NOT NULL AND %(is_personal)s
+        ) AS measured ORDER BY longest DESC, id LIMIT {MOST_PEOPLE}
+    ) AS longest
 """
 
 
@@ -63,7 +68,9 @@ LONGEST = f"""{REACHED}
 class Seen:
     """Devices of the sample by what they are. lacks: by the name they have no value for; lack_any: for any of them.
 
-    zones: by (zone, id of quiet hours of one's own or 0). is_all: the sample is everyone.
+    zones: by (zone, id of quiet hours of one's own or 0). longest: people as texts may know them
+    (template_wording.person) whose values are the longest, for the largest payload there is. is_all: the sample is
+    everyone.
     """
 
     devices: int = 0
@@ -72,6 +79,7 @@ class Seen:
     zones: Mapping[tuple[str, int], int] = field(default_factory=dict)
     lacks: Mapping[str, int] = field(default_factory=dict)
     lack_any: int = 0
+    longest: Sequence[Mapping[str, Any]] = ()
     is_all: bool = True
 
     def share(self, count: int) -> float:
@@ -79,59 +87,65 @@ class Seen:
 
 
 def of(
-    audience: Mapping[str, Any], *, application_id: int, category_id: int, names: Iterable[str] = ()
+    audience: Mapping[str, Any],
+    *,
+    application_id: int,
+    category_id: int,
+    needed: Iterable[str] = (),
+    names: Iterable[str] = (),
 ) -> Seen | None:
-    """names: of variables. None: it took too long. Raises InvalidField."""
+    """names: of all variables of its texts; needed: of those for which some text has no other words. None: it took too
+    long. Raises InvalidField."""
+    prefix = f"{wordings.ATTRIBUTES}."
+    asked = {
+        "application": application_id,
+        "category": category_id,
+        "names": sorted(needed),
+        "prefix": len(prefix) + 1,
+        "attributes": sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)),
+        "is_personal": any(map(wordings.is_personal, names)),
+    }
     some = sample.of(application_id, LOOKED_AT)
-    prefix = len(wordings.ATTRIBUTES) + 2
-    rows = _read(COUNTED, audience, application_id, category_id, some, names=sorted(names), prefix=prefix)
+    found = _seen(audience, some, asked, PATIENCE)
+    if some.cte and found is not None and found.devices < FEW:
+        found = _seen(audience, EVERYONE, asked, FEW_PATIENCE) or found
+    return found
+
+
+def _seen(audience: Mapping[str, Any], some: Sample, asked: Mapping[str, Any], time: str) -> Seen | None:
+    rows = _read(audience, some, asked, time)
     if rows is None:
         return None
     counts: dict[str, Counter[Any]] = {
-        kind: Counter() for kind in ("devices", "environment", "locale", "zone", "lack", "lack_any")
+        kind: Counter() for kind in ("devices", "environment", "locale", "zone", "lack", "lack_any", "person")
     }
     for kind, value, detail, count in rows:
         counts[kind][(value, int(detail)) if kind == "zone" else value] += count
+    met = counts["devices"].total()
     return Seen(
-        devices=counts["devices"].total(),
+        devices=met,
         environments=counts["environment"],
         locales=counts["locale"],
         zones=counts["zone"],
         lacks=counts["lack"],
         lack_any=counts["lack_any"].total(),
-        is_all=not some.cte,
+        longest=[_person(text) for text in counts["person"]],
+        is_all=not some.cte and met < LOOKED_AT,
     )
 
 
-def longest(
-    audience: Mapping[str, Any], *, application_id: int, category_id: int, attributes: Iterable[str]
-) -> list[dict[str, Any]]:
-    """People, as texts may know them (template_wording.person), whose values of these attributes are the longest.
-
-    Nobody where it took too long. Raises InvalidField.
-    """
-    some = sample.of(application_id, LOOKED_AT)
-    rows = _read(LONGEST, audience, application_id, category_id, some, attributes=sorted(attributes))
-    return [
-        wordings.person(external_id, locale, country, people.mapping(attributes))
-        for _, external_id, locale, country, attributes in rows or ()
-    ]
+def _person(text: str) -> dict[str, Any]:
+    external_id, locale, country, attributes = orjson.loads(text)
+    return wordings.person(external_id, locale, country, people.mapping(attributes))
 
 
-def _read(
-    statement: str,
-    audience: Mapping[str, Any],
-    application_id: int,
-    category_id: int,
-    some: sample.Sample,
-    **parameters: Any,
-) -> list[Any] | None:
-    source, filters = audiences.whole(audience, application_id, sample=some.join)
-    scope = {"application": application_id, "category": category_id, **parameters}
-    filled = statement.format(ctes=some.cte and f"{some.cte},", audience=source)
+def _read(audience: Mapping[str, Any], some: Sample, asked: Mapping[str, Any], time: str) -> list[Any] | None:
+    source, filters = audiences.whole(audience, asked["application"], sample=some.join)
+    statement = COUNTED.format(ctes=some.cte and f"{some.cte},", audience=source)
+    most = LOOKED_AT * 4 if some.cte else LOOKED_AT
     try:
-        with patience.within(PATIENCE) as cursor:
-            cursor.execute(filled, {**filters, **some.parameters, **scope})
+        with patience.within(time) as cursor:
+            cursor.execute(statement, {**filters, **some.parameters, **asked, "limit": most})
             found: list[Any] = cursor.fetchall()
     except patience.TooSlow:
         return None

@@ -6,6 +6,7 @@ What would take too long is estimated from a sample.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import QueryCanceled
 
+from config import estimates
 from config.problems import InvalidField
 from devices import segments
 from notifications import lanes, sample
@@ -33,6 +35,8 @@ EXACT_UP_TO = 50_000  # a segment's rules, which somebody is just writing; those
 SHORT_PATIENCE = "600ms"
 SMALL_SAMPLE, MIDDLE_PATIENCE = 20_000, "1500ms"
 SMALLEST_SAMPLE, LONG_PATIENCE = 2_000, "10s"
+# Where a sample has met few, its estimate is rough; those of a small segment are counted by its members in no time.
+ROUGH, ROUGH_PATIENCE = 0.1, "100ms"
 
 # As resolve.JUDGED, of no notification. is_later: something holds it past %(at)s.
 JUDGED = """
@@ -75,10 +79,20 @@ class Reach:
     is_estimate: bool = False
     # Of the reachable ones: held by quiet hours, a local time or a send window for the time being.
     later: int = 0
+    margin: int = 0  # of an estimate: by more than so many `reachable` is hardly ever off
 
     @property
     def devices(self) -> int:
         return self.reachable + sum(self.held_back.values())
+
+    @property
+    def said(self) -> int:
+        """`reachable` as people are told it, confirm it and launch against it."""
+        return estimates.rounded(self.reachable) if self.is_estimate else self.reachable
+
+    @property
+    def is_rough(self) -> bool:
+        return self.margin > ROUGH * self.reachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +142,11 @@ def of(
     def counted(some: Sample, patience: str) -> Rows:
         return _counted(asked, *_source(audience, application_id, some), patience)
 
-    return _in_time(asked, _attempts(audience, asked, is_quick), counted)
+    found = _in_time(asked, _attempts(audience, asked, is_quick), counted)
+    if is_quick and found.is_rough:
+        with contextlib.suppress(TookTooLong):
+            return _attempt(asked, 0, ROUGH_PATIENCE, counted)
+    return found
 
 
 def _attempts(audience: Mapping[str, Any], asked: Question, is_quick: bool) -> Attempts:
@@ -239,13 +257,14 @@ def _named() -> Iterator[None]:
 def _reach(rows: Rows, application_id: int, *, factor: float = 1.0) -> Reach:
     held_back: Counter[str] = Counter()
     platforms: Counter[str] = Counter()
-    later, people = 0, None
+    later, people, met = 0, None, 0
     for platform, reason, is_later, count in rows:
         about = round(float(count) * factor)
         if platform == "people":
             people = about
         elif reason is None:
             platforms[platform] += about
+            met += count
             later += about if is_later else 0
         else:
             held_back[reason] += about
@@ -257,6 +276,7 @@ def _reach(rows: Rows, application_id: int, *, factor: float = 1.0) -> Reach:
         people=people,
         is_estimate=factor != 1,
         later=later,
+        margin=round(3 * factor * math.sqrt(met + 1)) if factor != 1 else 0,
     )
 
 

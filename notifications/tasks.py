@@ -10,6 +10,7 @@ from celery import shared_task
 from notifications import alarms, periodic, workers
 from notifications.pipeline import fan_out as fan_out_step
 from notifications.pipeline import wake
+from tenants import calls
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +71,8 @@ def roll_up() -> None:
 
 @shared_task(name="notifications.make_partitions")
 def make_partitions() -> None:
-    """Every hour."""
-    periodic.make_partitions()
+    """Every hour, and what is kept for some time only."""
+    _each(periodic.make_partitions, calls.forget_old)
 
 
 def _each(*steps: Callable[[], None]) -> None:

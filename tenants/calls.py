@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import orjson
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from tenants.models import Call
+
+# Nobody repeats a call after that long: what it did is over, and says so by its state.
+KEPT = timedelta(days=30)
 
 
 class Known(Exception):
@@ -36,3 +41,7 @@ def note(application_id: int, key: str, fingerprint: bytes) -> None:
         if (call := known(application_id, key)) is None:
             raise
         raise Known(call) from None
+
+
+def forget_old() -> None:
+    Call.objects.filter(created_at__lt=Now() - KEPT).delete()

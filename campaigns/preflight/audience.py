@@ -8,7 +8,8 @@ from typing import Literal
 from django.urls import reverse
 
 from campaigns.preflight.check import Check, Situation, devices, listed
-from campaigns.words import PLATFORMS
+from campaigns.words import PLATFORMS, reached
+from config import estimates
 from notifications import lanes, reasons
 from notifications import services as notifications
 from notifications.credential_states import CredentialState, State
@@ -18,8 +19,11 @@ from tenants import selectors as tenants
 def reachable(at: Situation) -> Iterator[Check]:
     reach = at.reach
     if reach.reachable:
-        words = f"{devices(reach.reachable, about=reach.is_estimate)} of {reach.devices:,} will get it."
-        yield Check("audience", "ok", words)
+        whole = estimates.said(reach.devices, is_estimate=reach.is_estimate)
+        yield Check("audience", "ok", f"{reached(reach, is_first=True)} of {whole} will get it.")
+    elif reach.is_estimate:
+        words = f"It reaches {reached(reach)}: none of a sample. They are counted when it is launched."
+        yield Check("audience", "note", words)
     elif reach.devices:
         why = max(reach.held_back, key=lambda reason: reach.held_back[reason])
         yield Check(
@@ -63,7 +67,7 @@ def credentials(at: Situation) -> Iterator[Check]:
         yield Check(
             "credentials_missing",
             level,
-            f"No credential for {names}: {devices(waiting)} would wait for one.",
+            f"No credential for {names}: {devices(waiting, about=reach.is_estimate)} would wait for one.",
             "Connect it, or leave the platform out.",
             add,
         )
@@ -114,14 +118,15 @@ def environments(at: Situation) -> Iterator[Check]:
         return
     sandbox = at.seen.environments.get("sandbox", 0)
     if not sandbox:
-        yield Check("environments", "ok", "All Apple devices are of the production environment.")
+        words = f"All Apple devices{at.sampled} are of the production environment."
+        yield Check("environments", "ok", words)
         return
     apple = sum(at.seen.environments.values())
-    count = devices(at.about(at.seen.share(sandbox)), about=not at.seen.is_all)
+    count = at.share(at.seen.share(sandbox))
     yield Check(
         "environments",
         "warn",
-        f"{'All' if sandbox == apple else count.capitalize()} on Apple's platforms are development builds"
+        f"{f'All{at.sampled}' if sandbox == apple else count.capitalize()} on Apple's platforms are development builds"
         + ("." if sandbox == apple else ", the others are not."),
         "Send to testers by a test message, and leave development builds out of the audience.",
         at.place("/audience"),

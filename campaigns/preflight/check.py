@@ -13,6 +13,7 @@ from django.urls import reverse
 from campaigns import audiences, contents, selectors, timetable
 from campaigns.document import Plan
 from campaigns.models import Campaign
+from config import estimates
 from config.problems import InvalidField
 from notifications import audience_sample
 from notifications import template_wording as wordings
@@ -70,6 +71,11 @@ class Situation:
         return found
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The variables of its texts."""
+        return frozenset[str]().union(*(wording.names for wording in self.wordings.values()))
+
+    @cached_property
     def needed(self) -> frozenset[str]:
         """What of a person some text cannot do without."""
         names = frozenset[str]().union(*(wording.needed for wording in self.wordings.values()))
@@ -83,14 +89,26 @@ class Situation:
                 audiences.of(self.plan),
                 application_id=self.campaign.application_id,
                 category_id=self.campaign.category_id,
-                names=self.needed,
+                needed=self.needed,
+                names=self.names,
             )
         except InvalidField:  # a segment is gone; `faults` says so
             return None
 
-    def about(self, share: float) -> int:
-        """So many devices of those reached."""
-        return round(self.reach.reachable * share)
+    @property
+    def is_sample(self) -> bool:
+        """Whether what is said of those reached is known of some of them only."""
+        return self.seen is not None and not self.seen.is_all
+
+    @property
+    def sampled(self) -> str:
+        """ " in a sample of 12,345 devices"; "" where everybody was looked at."""
+        return f" in a sample of {devices(self.seen.devices)}" if self.seen and self.is_sample else ""
+
+    def share(self, share: float) -> str:
+        """ "1 device", "about 12,300 devices": so many of those reached."""
+        count, is_exact = round(self.reach.reachable * share), not (self.is_sample or self.reach.is_estimate)
+        return devices(count, about=not is_exact)
 
     def place(self, pointer: str = "") -> str:
         """In the composer: the field's JSON pointer is its anchor."""
@@ -106,7 +124,7 @@ def reached(campaign: Campaign) -> Reach:
 
 
 def devices(count: int, *, about: bool = False) -> str:
-    return f"{'about ' if about else ''}{count:,} device{'' if count == 1 else 's'}"
+    return f"{estimates.said(count, is_estimate=about)} device{'' if count == 1 else 's'}"
 
 
 def listed(words: Iterable[str], *, last: str = "and") -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from campaigns import audiences, checking, contents
+from campaigns import checking, contents
 from campaigns.preflight import links as asking
 from campaigns.preflight.check import Check, Situation, listed
 from config.problems import InvalidField
-from notifications import audience_sample, templating
-from notifications import template_wording as wordings
+from notifications import templating
 from notifications.sizes import LABELS
 
 NEAR = 0.9  # of the limit
@@ -37,14 +35,16 @@ def faults(at: Situation) -> Iterator[Check]:
 
 def payload(at: Situation) -> Iterator[Check]:
     """The largest there is, for the people with the longest values."""
+    people = at.seen.longest if at.seen else ()
     try:
-        worst = contents.worst_sizes(at.plan, _longest(at))
+        worst = contents.worst_sizes(at.plan, list(people))
     except InvalidField:  # `faults` says so
         return
     if not worst:
         return
     name, (size, limit, of) = max(worst.items(), key=lambda item: item[1][0] / item[1][1])
-    words = f"Largest message: {size:,} of {limit:,} bytes ({LABELS[name]}, variant {of})."
+    among = at.sampled if people else ""
+    words = f"Largest message{among}: {size:,} of {limit:,} bytes ({LABELS[name]}, variant {of})."
     place = at.place("/variants/0/content/body")
     if size > limit:
         yield Check(
@@ -78,22 +78,6 @@ def _titles(at: Situation) -> Iterator[tuple[str, str]]:
         for locale, texts in variant.content.locales.items():
             if isinstance(texts.title, str):
                 yield VARIABLE.sub("", texts.title).strip(), f"{place}/locales/{locale}/title"
-
-
-def _longest(at: Situation) -> list[Mapping[str, Any]]:
-    prefix = f"{wordings.ATTRIBUTES}."
-    names = frozenset[str]().union(*(wording.names for wording in at.wordings.values()))
-    attributes = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    if not any(map(wordings.is_personal, names)):
-        return []
-    return [
-        *audience_sample.longest(
-            audiences.of(at.plan),
-            application_id=at.campaign.application_id,
-            category_id=at.campaign.category_id,
-            attributes=attributes,
-        )
-    ]
 
 
 # --- links and pictures -----------------------------------------------------------------------

@@ -28,17 +28,18 @@ def missing_variables(at: Situation) -> Iterator[Check]:
         yield Check("variables", "note", "How many lack a value could not be counted in time.")
         return
     if not at.seen.lack_any:
-        yield Check("variables", "ok", "Everybody has a value for every variable, or there is a default.")
+        words = f"Everybody{at.sampled} has a value for every variable, or there is a default."
+        yield Check("variables", "ok", words)
         return
     share = at.seen.share(at.seen.lack_any)
     names = sorted(at.seen.lacks, key=lambda name: -at.seen.lacks[name])  # type: ignore[union-attr]
     short = listed(name.removeprefix(f"{wordings.ATTRIBUTES}.").removeprefix("subscriber.") for name in names)
-    count = devices(at.about(share), about=not at.seen.is_all)
+    count = at.share(share).capitalize()
     is_skipped = at.plan.missing == "skip"
     yield Check(
         "variables",
         "note" if is_skipped else "warn",
-        f"{count} ({_percent(share)}) lack {short}: "
+        f"{count} ({_percent(share)}{at.sampled}) lack {short}: "
         + ("they are skipped." if is_skipped else "they get the text with a hole in it."),
         "" if is_skipped else "Give it a default, or skip these people.",
         at.place("/defaults"),
@@ -57,14 +58,14 @@ def missing_locales(at: Situation) -> Iterator[Check]:
             without[_language(locale)] += count
     common = [(name, count) for name, count in without.most_common() if at.seen.share(count) >= RARE]
     if not common:
-        yield Check("locales", "ok", "Everybody gets it in a language of theirs.")
+        yield Check("locales", "ok", f"Everybody{at.sampled} gets it in a language of theirs.")
         return
     shares = listed(f"{name} {_percent(at.seen.share(count))}" for name, count in common[:SHOWN])
     more = f", and {len(common) - SHOWN} more" if len(common) > SHOWN else ""
     yield Check(
         "locales",
         "note",
-        f"No text of their own for {shares}{more}: they get the text in {default}.",
+        f"No text of their own for {shares}{more}{at.sampled}: they get the text in {default}.",
         "Add the language, if it is worth it.",
         at.place("/variants/0/content/locales"),
     )
@@ -101,7 +102,11 @@ def quiet_hours(at: Situation) -> Iterator[Check]:
     elif held and not at.plan.is_local:
         until = max(due for due, _ in held if due)
         count = at.reach.later
-        said = devices(count) if count else _about(at, sum(count for _, count in held), total)
+        said = (
+            devices(count, about=at.reach.is_estimate).capitalize()
+            if count
+            else _about(at, sum(count for _, count in held), total)
+        )
         yield Check(
             "quiet_hours",
             "note",
@@ -109,7 +114,7 @@ def quiet_hours(at: Situation) -> Iterator[Check]:
             f"{until:%-d %b, %H:%M} UTC.",
         )
     elif timed.quiet_rule != Category.QuietRule.IGNORE:
-        yield Check("quiet_hours", "ok", "Nobody is in quiet hours then.")
+        yield Check("quiet_hours", "ok", f"Nobody{at.sampled} is in quiet hours then.")
     yield from _never(at, moments, total)
 
 
@@ -159,9 +164,7 @@ def _never(at: Situation, moments: list[tuple[Moment, int]], total: int) -> Iter
 
 
 def _about(at: Situation, count: int, total: int) -> str:
-    is_exact = at.seen is not None and at.seen.is_all
-    found = devices(at.about(count / total if total else 0), about=not is_exact)
-    return found[:1].upper() + found[1:]
+    return at.share(count / total if total else 0).capitalize()
 
 
 def caps(at: Situation) -> Iterator[Check]:
@@ -170,7 +173,8 @@ def caps(at: Situation) -> Iterator[Check]:
         yield Check(
             "caps",
             "note",
-            f"{devices(capped)} have had as many messages as the limits allow, and are left out.",
+            f"{devices(capped, about=at.reach.is_estimate).capitalize()} have had as many messages as the limits "
+            "allow, and are left out.",
         )
     elif terms.of(at.campaign.category_id).limits:
         yield Check("caps", "ok", "Nobody has had too many messages by now.")

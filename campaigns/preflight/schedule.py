@@ -10,10 +10,11 @@ from django.template.defaultfilters import date
 from django.urls import reverse
 from django.utils.timesince import timesince, timeuntil
 
-from campaigns import services, stages, statistics, timetable
+from campaigns import approving, drift, stages, statistics, timetable
 from campaigns.document import Audience
 from campaigns.models import Approval, Campaign, TestSend, Version
 from campaigns.preflight.check import Check, Situation, devices, listed
+from config import estimates
 from devices import clocks
 from notifications import selectors as notifications
 
@@ -48,7 +49,7 @@ def _local(at: Situation, due: datetime) -> Iterator[Check]:
             late += count
             zones.add(zone.key)
     if late:
-        them = devices(at.about(late / total), about=True)
+        them = at.share(late / total)
         yield Check(
             "schedule",
             "warn",
@@ -135,7 +136,8 @@ def experiment(at: Situation) -> Iterator[Check]:
     yield Check(
         "experiment",
         "warn",
-        f"The smallest variant gets {people:,}: that can show {can}. For +{LIFT:.0%} it takes {needed:,}, {usual}.",
+        f"The smallest variant gets {estimates.said(people, is_estimate=at.reach.is_estimate)}: that can show {can}. "
+        f"For +{LIFT:.0%} it takes {needed:,}, {usual}.",
         "Compare fewer variants, or among more people.",
         at.place("/experiment"),
     )
@@ -151,7 +153,8 @@ def canary(at: Situation) -> Iterator[Check]:
         words = f"The first {wanted:,} are most of the audience: everybody goes at once."
         yield Check("canary", "note", words, "Choose fewer.", at.place("/safety/canary"))
     elif reachable >= LARGE:
-        words = f"All {reachable:,} devices go at once, none first to see whether it goes well."
+        who = f"{'About' if at.reach.is_estimate else 'All'} {at.reach.said:,} devices"
+        words = f"{who} go at once, none first to see whether it goes well."
         yield Check("canary", "note", words, "Let the first 1,000 go first.", at.place("/safety/canary"))
     if not at.plan.safety.stop_percent:
         words = "It does not stop by itself, however many fail."
@@ -168,18 +171,15 @@ def approval(at: Situation) -> Iterator[Check]:
         yield Check("approval", "note", "It waits for a second person's approval.")
     elif campaign.status == Campaign.Status.APPROVED and latest and latest.decided_at:
         words = f"Approved by {latest.decided_by or 'somebody'}, {_ago(latest.decided_at, at.now)}"
-        if services.needs_approval(campaign, at.reach.reachable):
-            more = f"{words}, for {latest.devices:,} devices; it reaches {at.reach.reachable:,} now."
+        now = estimates.said(at.reach.reachable, is_estimate=at.reach.is_estimate)
+        more = f"{words}, for {latest.devices:,} devices; it reaches {now} now."
+        if approving.is_needed(campaign, at.reach.reachable, at.reach.margin):
             yield Check("approval", "block", more, "Take it back to edit and ask again.")
-        elif services.reach_changed(at.reach.reachable, latest.devices):
-            yield Check(
-                "approval",
-                "note",
-                f"{words}, for {latest.devices:,} devices; it reaches {at.reach.reachable:,} now.",
-            )
+        elif drift.is_large(at.reach.reachable, latest.devices, at.reach.margin):
+            yield Check("approval", "note", more)
         else:
             yield Check("approval", "ok", f"{words}.")
-    elif services.needs_approval(campaign, at.reach.reachable):
+    elif approving.is_needed(campaign, at.reach.reachable):
         above = campaign.application.approval_above
         words = f"A second person has to approve it: it reaches more than {above:,} devices."
         if latest and latest.is_granted is False:

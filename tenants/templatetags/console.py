@@ -7,6 +7,8 @@ from typing import Any
 
 from django import template
 
+from config import estimates
+
 register = template.Library()
 
 
@@ -31,6 +33,12 @@ def compact(value: int | None) -> str:
 def things(value: int | None, noun: str) -> str:
     """1|things:"device" → "1 device", 2 → "2 devices"."""
     return f"{value or 0:,} {noun}{'' if value == 1 else 's'}"
+
+
+@register.filter
+def about(value: int | None, is_estimate: bool) -> str:
+    """1237412|about:True → "about 1,240,000"; what was counted stays as it is."""
+    return estimates.said(value or 0, is_estimate=is_estimate)
 
 
 @register.filter

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import approving, services
 from campaigns.models import Campaign
 from notifications.models import Notification, RollupDay, Tally
 from tests import browser
@@ -54,7 +54,7 @@ def filled(anna: User, shop: Tenant, rival: Tenant, going: Campaign, make_campai
         schedule = {"kind": kind, "starts": f"{today + timedelta(days=2):%Y-%m-%d}T09:00"}
         named = make_campaign(name=f"{kind}, a campaign with a rather long name", schedule=schedule)
         services.launch(named, by="staff:anna")
-    services.ask(
+    approving.ask(
         asked := make_campaign(name="Asked", by=None), by=User.objects.create_user("bert"), devices=1
     )
     assert asked

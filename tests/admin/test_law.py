@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import approving, services
 from campaigns.models import Campaign
 from devices.models import Device
 from notifications.models import Incident, Notification
@@ -45,7 +45,7 @@ def deeds(
     bert = User.objects.create_user("bert")
     asked, approved, refused_one = (make_campaign(by=bert) for _ in range(3))
     for campaign in (asked, approved, refused_one):
-        services.ask(campaign, by=bert, devices=1)
+        approving.ask(campaign, by=bert, devices=1)
     key, _ = tenants.create_key(shop.application, kind="server")
 
     refused, gone, kept = (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from campaigns import review, services, testing
+from campaigns import approving, review, services, testing
 from campaigns.models import Campaign, Run
 from campaigns.models import TestSend as Sent
 from tests import browser
@@ -135,7 +135,7 @@ def test_what_a_second_person_decides_about_fits(
     Campaign.objects.update(created_by=zoe)
     local = {"schedule": {"kind": "local", "starts": "2027-03-28T02:30"}}
     asked = services.save(Campaign.objects.get(), local, version=1, by=zoe)
-    services.ask(asked, by=zoe, devices=2, note="Please look.")
+    approving.ask(asked, by=zoe, devices=2, note="Please look.")
     page.set_viewport_size({"width": 360, "height": 800})
     opened(page, campaign)
     page.get_by_text("clocks jump over this time").wait_for()

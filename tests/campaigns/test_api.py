@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import approving, services
 from campaigns.models import Campaign, Run
 from notifications.models import Notification
 from tenants import services as tenants
@@ -193,9 +193,9 @@ class TestLaunch:
         assert shop.server.post(f"campaigns/{made['id']}/approve").status_code == 404
         author = User.objects.create_user("author")
         campaign = Campaign.objects.get(id=made["id"])
-        services.ask(campaign, by=author, devices=3)
+        approving.ask(campaign, by=author, devices=3)
         assert launch(shop, made).status_code == 409
-        services.decide_approval(campaign, by=anna, is_granted=True)
+        approving.decide(campaign, by=anna, is_granted=True)
         assert launch(shop, made).json()["status"] == "sending"
 
     def test_the_same_key_launches_once_and_another_body_is_a_conflict(self, shop: Tenant) -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core import mail
 from django.test import Client
 
-from campaigns import mails, selectors, services
+from campaigns import approving, mails, selectors, services
 from campaigns.models import Approval, Campaign
 from tests.conftest import Tenant
 
@@ -130,18 +130,18 @@ def test_a_page_that_is_old_decides_nothing(campaign: Campaign, anna: User, ben:
 
 
 def test_people_are_told_by_mail(campaign: Campaign, anna: User, ben: User) -> None:
-    approval = services.ask(campaign, by=anna, devices=2, note="Soon, please.")
+    approval = approving.ask(campaign, by=anna, devices=2, note="Soon, please.")
     mails.tell(approval.id)
     (asked,) = mail.outbox
     assert asked.to == ["ben@example.com"]
     assert "waits for your approval" in asked.subject
     assert "Soon, please." in asked.body
     assert f"/admin/campaigns/campaign/{campaign.pk}/review/" in asked.body
-    services.decide_approval(campaign, by=ben, is_granted=False, answer="Too long.")
+    approving.decide(campaign, by=ben, is_granted=False, answer="Too long.")
     mails.tell(approval.id)
     assert mail.outbox[1].to == ["anna@example.com"]
     assert "Too long." in mail.outbox[1].body
-    services.ask(campaign, by=anna, devices=2)
-    services.withdraw(campaign)
+    approving.ask(campaign, by=anna, devices=2)
+    approving.withdraw(campaign)
     mails.tell(approval.id + 1)  # nobody is told of what was taken back
     assert len(mail.outbox) == 2

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import RequestFactory
 from django.utils import timezone
 
-from campaigns import board, checklist, models, scopes, services, trends
+from campaigns import approving, board, checklist, models, scopes, services, trends
 from campaigns.models import Campaign
 from notifications.models import Batch, Incident, Notification, RollupDay, Tally
 from tenants.models import Credential
@@ -74,8 +74,8 @@ def test_the_steps_are_ticked_as_they_are_walked(
 def test_what_needs_somebody(anna: User, shop: Tenant, make_campaign: Make, console_credential: None) -> None:
     bert = User.objects.create_user("bert")
     own, asked = make_campaign(by=anna, name="Own"), make_campaign(by=bert, name="Asked")
-    services.ask(own, by=anna, devices=1)
-    services.ask(asked, by=bert, devices=1)
+    approving.ask(own, by=anna, devices=1)
+    approving.ask(asked, by=bert, devices=1)
     stopped = services.launch(make_campaign(name="Stopped"), by="staff:anna")
     services.pause(stopped, why="problems", detail="12 % failed.")
     by_hand = services.launch(make_campaign(name="By hand"), by="staff:anna")

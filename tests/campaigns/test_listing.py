@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns import listing, services
+from campaigns import approving, listing, services
 from campaigns.models import Campaign
 from devices.models import Segment
 from notifications.models import Notification, Tally
@@ -63,7 +63,7 @@ def several(anna: User, make_campaign: Make) -> dict[str, Campaign]:
         make_campaign(name="later", schedule={"kind": "at", "starts": in_a_while}), by="staff:anna"
     )
     made["asked"] = make_campaign(name="asked", by=bert)
-    services.ask(made["asked"], by=bert, devices=1)
+    approving.ask(made["asked"], by=bert, devices=1)
     made["good"] = ended(
         make_campaign(name="good"),
         accepted=("", 90),
