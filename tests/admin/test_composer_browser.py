@@ -137,6 +137,40 @@ def test_buttons_and_options_of_platforms_are_stored_as_the_api_takes_them(
     assert variant["content"]["actions"] == [{"id": "button-1", "title": "Shop now"}]
 
 
+def test_each_platform_may_open_a_link_of_its_own(
+    page: Any, ada: None, make_campaign: Callable[..., Campaign]
+) -> None:
+    campaign = make_campaign(content={"url": "https://example.com/sale"})
+    composer(page, campaign)
+    page.locator("#k-opens").get_by_text("A tap opens https://example.com/sale").wait_for()
+    page.locator("summary").get_by_text("Links").click()
+    assert page.get_by_label("Link on iPhone").get_attribute("placeholder") == "as above"
+    page.get_by_label("Link on iPhone").fill("sale")
+    page.get_by_text("Expected a web address or an app's own link.").first.wait_for()
+    page.get_by_label("Link on iPhone").fill("shop://sale")
+    page.get_by_label("Link on Android").fill("shop://sale?a")
+    page.get_by_label("Link in browsers").fill("https://example.com/web")
+    page.locator("summary").get_by_text("3 changes").wait_for()
+    browser.assert_accessible(page)
+    wait_saved(page)
+    campaign.refresh_from_db()
+    overrides = {
+        "apns": {"url": "shop://sale"},
+        "fcm": {"url": "shop://sale?a"},
+        "webpush": {"navigate": "https://example.com/web"},
+    }
+    assert campaign.plan["variants"][0]["overrides"] == overrides
+    page.reload()
+    page.locator("#k-opens").get_by_text("A tap opens shop://sale", exact=True).wait_for()
+    page.locator(".k-surfaces").get_by_text("Windows").click()
+    page.locator("#k-opens").get_by_text("A tap opens https://example.com/web").wait_for()
+    page.locator("summary").get_by_text("Links").click()
+    page.get_by_label("Link on Android").fill("")
+    wait_saved(page)
+    campaign.refresh_from_db()
+    assert "fcm" not in campaign.plan["variants"][0]["overrides"]
+
+
 def test_two_people_who_write_the_same_draft_choose_part_by_part(
     page: Any, faults: browser.Faults, shop: Tenant, make_campaign: Callable[..., Campaign]
 ) -> None:

@@ -138,7 +138,35 @@ def test_nothing_is_saved_once_it_is_no_draft(post: Post, make_campaign: Callabl
     assert Campaign.objects.get().name == "Autumn"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "pointer", "words"),
+    [
+        ({"apns": {"url": "shop://sale"}}, "", ""),
+        ({"apns": {"url": "sale"}}, "apns/url", "an app's own link"),
+        ({"fcm": {"url": "javascript:alert(1)"}}, "fcm/url", "an app's own link"),
+        ({"webpush": {"navigate": "javascript:alert(1)"}}, "webpush/navigate", "a web address"),
+        ({"apns": {"url": "shop://{{subscriber.country}}"}}, "apns/url", "the same for everybody"),
+    ],
+)
+def test_a_platforms_own_link_is_judged_at_its_place(
+    post: Post, make_campaign: Callable[..., Campaign], overrides: Any, pointer: str, words: str
+) -> None:
+    variants = [{"content": {"title": "Hi"}, "overrides": overrides}]
+    faults = post(f"{make_campaign().pk}/save/", {"version": 1, "variants": variants}).json()["faults"]
+    assert [fault["pointer"] for fault in faults] == ([f"/variants/0/overrides/{pointer}"] if pointer else [])
+    assert all(words in fault["detail"] for fault in faults)
+
+
 # --- preview ----------------------------------------------------------------------------------
+
+
+def test_a_platforms_own_link_counts_among_its_bytes(post: Post, shop: Tenant) -> None:
+    draft = asked(title="Hi", url="https://example.com")
+    before = post("compose/preview/", draft).json()["sizes"]
+    draft["plan"]["variants"][0]["overrides"] = {"apns": {"url": "shop://" + "x" * 200}}
+    after = post("compose/preview/", draft).json()["sizes"]
+    assert after["apns"]["bytes"] - before["apns"]["bytes"] == 200 + len("shop://") - len("https://example.com")
+    assert after["fcm"] == before["fcm"]
 
 
 def test_a_person_sees_their_own_values_and_holes_for_what_they_lack(
