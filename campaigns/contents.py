@@ -130,7 +130,9 @@ def _faults(plan: Plan, variant: Variant, draft: Draft) -> Iterator[Fault]:
 def _personal_links(variant: Variant) -> Iterator[Fault]:
     for pointer, url in own_links(variant):
         if not templating.is_literal(url):
-            yield Fault(pointer, "is the same for everybody: take the personal field out, or use the link above")
+            yield Fault(
+                pointer, "is the same for everybody: take the personal field out, or use the link above"
+            )
 
 
 def _plainly(pointer: str, detail: str) -> str:

@@ -69,7 +69,9 @@ def links(variant: Variant) -> Iterator[tuple[str, str]]:
         if action.url:
             yield f"/content/actions/{number}/url", action.url
     # A browser takes a path on its own site as well, which nobody can ask from here.
-    yield from ((pointer, url) for pointer, url in contents.own_links(variant) if ":" in url.partition("/")[0])
+    yield from (
+        (pointer, url) for pointer, url in contents.own_links(variant) if ":" in url.partition("/")[0]
+    )
 
 
 def images(content: Content) -> Iterator[tuple[str, str]]:

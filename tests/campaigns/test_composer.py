@@ -165,7 +165,9 @@ def test_a_platforms_own_link_counts_among_its_bytes(post: Post, shop: Tenant) -
     before = post("compose/preview/", draft).json()["sizes"]
     draft["plan"]["variants"][0]["overrides"] = {"apns": {"url": "shop://" + "x" * 200}}
     after = post("compose/preview/", draft).json()["sizes"]
-    assert after["apns"]["bytes"] - before["apns"]["bytes"] == 200 + len("shop://") - len("https://example.com")
+    assert after["apns"]["bytes"] - before["apns"]["bytes"] == 200 + len("shop://") - len(
+        "https://example.com"
+    )
     assert after["fcm"] == before["fcm"]
 
 
