@@ -3,6 +3,7 @@ import { resolve } from "./conflict.js";
 import { mount as mountContent } from "./content.js";
 import { clock, icon, make, number, sentence } from "./dom.js";
 import { Draft } from "./draft.js";
+import { mount as mountOthers } from "./others.js";
 import { mount as mountPreview } from "./preview.js";
 import { View } from "./view.js";
 
@@ -26,6 +27,7 @@ class Composer {
     this.mountSteps();
     this.mountSheet();
     this.listen();
+    mountOthers(this.one("#k-others"), this.draft);
     this.open("content", false);
     this.drawState();
     this.drawSteps();

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from PIL import Image
 
-from campaigns import services
+from campaigns import presence, services
 from campaigns.models import Campaign
 from devices.models import Subscriber
 from tests import browser
@@ -215,6 +215,77 @@ def test_a_lost_connection_costs_no_text(
     page.reload()
     page.locator("#composer[data-ready]").wait_for()
     assert not page.get_by_role("button", name="Bring it back").is_visible()
+
+
+def begin_in_vain(page: Any, faults: browser.Faults) -> None:
+    """A new draft is made, and the answer gets lost."""
+
+    def lose(route: Any) -> None:
+        route.fetch()
+        route.abort()
+
+    faults.expect("create/", "ERR_FAILED")
+    opened(page, ADD)
+    page.route("**/create/", lose)
+    page.fill("#k-title", "Warm coats")
+    page.get_by_text("Not saved, text kept in this browser.").wait_for()
+
+
+def test_a_first_save_whose_answer_is_lost_makes_one_draft(
+    page: Any, faults: browser.Faults, shop: Tenant
+) -> None:
+    begin_in_vain(page, faults)
+    assert Campaign.objects.count() == 1
+    page.fill("#k-title", "Warmer coats")
+    page.fill("#k-name", "Autumn")
+    page.unroute("**/create/")
+    page.get_by_role("button", name="Retry").click()
+    wait_saved(page)
+    campaign = Campaign.objects.get()
+    assert (campaign.name, campaign.plan["variants"][0]["content"]["title"]) == ("Autumn", "Warmer coats")
+    assert page.url.endswith(f"/campaign/{campaign.pk}/change/")
+
+
+def test_the_key_of_a_first_save_is_kept_with_its_text(
+    page: Any, faults: browser.Faults, shop: Tenant
+) -> None:
+    begin_in_vain(page, faults)
+    page.unroute("**/create/")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.get_by_role("button", name="Bring it back").click()
+    wait_saved(page)
+    assert Campaign.objects.get().plan["variants"][0]["content"]["title"] == "Warm coats"
+
+
+def test_two_who_have_a_draft_open_see_each_other(
+    page: Any,
+    chromium: Any,
+    context: Any,
+    make_campaign: Callable[..., Campaign],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "BEAT", 1)
+    monkeypatch.setattr(presence, "GONE", 3)
+    campaign = make_campaign()
+    composer(page, campaign)
+    title = page.title()
+    theirs = chromium.new_context(base_url=context.base_url)
+    theirs.base_url = context.base_url
+    browser.sign_in(theirs, User.objects.create_superuser("mia<b>"))
+    other = theirs.new_page()
+    composer(other, campaign)
+    other.locator("#k-others").get_by_text("anna has this open too, since").wait_for()
+    said = page.locator("#k-others")
+    said.get_by_text("mia<b> has this open too, since").wait_for()
+    assert said.get_attribute("aria-live") == "polite"
+    assert page.title() == f"mia<b> too · {title}"
+    browser.assert_accessible(page)
+    page.fill("#k-title", "My words")  # it keeps nobody from saving
+    wait_saved(page)
+    theirs.close()
+    page.wait_for_function("document.getElementById('k-others').textContent === ''")
+    assert page.title() == title
 
 
 def test_a_picture_is_uploaded_and_seen_as_somebody_else_gets_it(
