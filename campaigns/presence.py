@@ -1,4 +1,4 @@
-"""Who has a draft open in the composer: told by the page every few seconds, kept in Redis until it is not told any more.
+"""Who has a draft open in the composer: told by its pages every few seconds, kept in Redis until that ends.
 
 User names and times, nothing else; of one application's campaign each. Nothing depends on it: where Redis does not
 answer, nobody else is there.
