@@ -61,17 +61,13 @@ export const mountPlatforms = (root, draft, view) => {
       make("div", { class: "k-says", "data-at": `/overrides/${platform.name}`, "aria-live": "polite" }));
     return { platform, block, count, fields };
   });
-  const links = LINKS.map(([platform, field]) => [platform, drawn(platform, field, set)]);
-  const linkCount = make("span", { class: "c-quiet k-count" });
-  for (const [platform, one] of links) one.element.append(make("div", { class: "k-says", "data-at": `/overrides/${platform}/${one.name}`, "aria-live": "polite" }));
-  const linkBlock = make("details", { class: "k-platform" }, make("summary", {}, "Links", linkCount), make("div", { class: "k-options" }, links.map(([, one]) => one.element)));
+  const links = linkFields(set);
   const raw = rawEditor((value) => { draft.set(at(), value); draw(); });
-  root.replaceChildren(make("h3", { class: "c-label" }, "For one platform only"), linkBlock, ...blocks.map((one) => one.block), raw.block);
+  root.replaceChildren(make("h3", { class: "c-label" }, "For one platform only"), links.block, ...blocks.map((one) => one.block), raw.block);
 
   const draw = () => {
     const now = all();
-    linkCount.textContent = changed(links.filter(([platform, one]) => now[platform]?.[one.name]).length);
-    for (const [platform, one] of links) one.show(now[platform]?.[one.name]);
+    links.show(now);
     for (const { platform, count, fields } of blocks) {
       const options = now[platform.name] ?? {};
       count.textContent = changed(Object.keys(options).filter((name) => name !== LINK_OF[platform.name]).length);
@@ -80,6 +76,18 @@ export const mountPlatforms = (root, draft, view) => {
     raw.show(now);
   };
   return draw;
+};
+
+const linkFields = (set) => {
+  const fields = LINKS.map(([platform, field]) => [platform, drawn(platform, field, set)]);
+  for (const [platform, one] of fields) one.element.append(make("div", { class: "k-says", "data-at": `/overrides/${platform}/${one.name}`, "aria-live": "polite" }));
+  const count = make("span", { class: "c-quiet k-count" });
+  const block = make("details", { class: "k-platform" }, make("summary", {}, "Links", count), make("div", { class: "k-options" }, fields.map(([, one]) => one.element)));
+  const show = (now) => {
+    count.textContent = changed(fields.filter(([platform, one]) => now[platform]?.[one.name]).length);
+    for (const [platform, one] of fields) one.show(now[platform]?.[one.name]);
+  };
+  return { block, show };
 };
 
 const changed = (count) => (count ? `${count} change${count === 1 ? "" : "s"}` : "as everywhere");
