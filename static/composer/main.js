@@ -32,8 +32,10 @@ class Composer {
     this.drawState();
     this.drawSteps();
     this.offerKept();
-    for (const name of PANELS) this.mountPanel(name);
+    const mounted = PANELS.map((name) => this.mountPanel(name));
     if (!data.id) this.one("#k-title").focus({ preventScroll: true });
+    // The checklist leads to a field by its place in the plan.
+    if (location.hash.startsWith("#/")) Promise.all(mounted).then(() => this.show({ pointer: decodeURIComponent(location.hash.slice(1)) }));
   }
 
   one(selector) { return this.root.querySelector(selector); }

@@ -171,6 +171,23 @@ def test_each_platform_may_open_a_link_of_its_own(
     assert "fcm" not in campaign.plan["variants"][0]["overrides"]
 
 
+@pytest.mark.parametrize(
+    ("pointer", "field"),
+    [
+        ("/variants/0/overrides/webpush/navigate", "k-webpush-navigate"),
+        ("/variants/0/content/body", "k-body"),
+        ("/schedule/starts", "p-starts"),
+    ],
+)
+def test_the_checklist_leads_to_the_field(
+    page: Any, shop: Tenant, make_campaign: Callable[..., Campaign], pointer: str, field: str
+) -> None:
+    campaign = make_campaign(schedule={"kind": "at", "starts": "2020-01-01T09:00"})
+    opened(page, f"/admin/campaigns/campaign/{campaign.pk}/change/#{pointer}")
+    page.wait_for_function("id => document.activeElement.id === id", arg=field)
+    assert page.locator(f"#{field}").is_visible()
+
+
 def test_two_people_who_write_the_same_draft_choose_part_by_part(
     page: Any, faults: browser.Faults, shop: Tenant, make_campaign: Callable[..., Campaign]
 ) -> None:
