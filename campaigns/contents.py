@@ -113,8 +113,7 @@ def _faults(plan: Plan, variant: Variant, draft: Draft) -> Iterator[Fault]:
         yield Fault("/content/title", "write a title or a text")
         return
     try:
-        converted(variant.overrides, Overrides, at="/overrides")
-        yield from _personal_links(variant)
+        check_overrides(variant)
         if is_literal(variant):
             converted({**content, "locales": locales}, Content, at="/content")
         read = wording(plan, variant)
@@ -127,12 +126,17 @@ def _faults(plan: Plan, variant: Variant, draft: Draft) -> Iterator[Fault]:
         yield Fault(place or in_content(error.pointer), error.detail)
 
 
-def _personal_links(variant: Variant) -> Iterator[Fault]:
+def check_overrides(variant: Variant) -> None:
+    """Raises InvalidField, naming the option."""
+    try:
+        converted(variant.overrides, Overrides, at="/overrides")
+    except Problem as error:
+        first = error.errors[0]
+        raise InvalidField(first["pointer"], _plainly(**first)) from error
     for pointer, url in own_links(variant):
         if not templating.is_literal(url):
-            yield Fault(
-                pointer, "is the same for everybody: take the personal field out, or use the link above"
-            )
+            words = "is the same for everybody: take the personal field out, or use the link above"
+            raise InvalidField(pointer, words)
 
 
 def _plainly(pointer: str, detail: str) -> str:

@@ -143,7 +143,7 @@ def test_each_platform_may_open_a_link_of_its_own(
     campaign = make_campaign(content={"url": "https://example.com/sale"})
     composer(page, campaign)
     page.locator("#k-opens").get_by_text("A tap opens https://example.com/sale").wait_for()
-    page.locator("summary").get_by_text("Links").click()
+    page.locator("#k-platforms summary", has_text="Links").click()
     assert page.get_by_label("Link on iPhone").get_attribute("placeholder") == "as above"
     page.get_by_label("Link on iPhone").fill("sale")
     page.get_by_text("Expected a web address or an app's own link.").first.wait_for()
@@ -164,7 +164,7 @@ def test_each_platform_may_open_a_link_of_its_own(
     page.locator("#k-opens").get_by_text("A tap opens shop://sale", exact=True).wait_for()
     page.locator(".k-surfaces").get_by_text("Windows").click()
     page.locator("#k-opens").get_by_text("A tap opens https://example.com/web").wait_for()
-    page.locator("summary").get_by_text("Links").click()
+    page.locator("#k-platforms summary", has_text="Links").click()
     page.get_by_label("Link on Android").fill("")
     wait_saved(page)
     campaign.refresh_from_db()
@@ -292,10 +292,9 @@ def test_two_who_have_a_draft_open_see_each_other(
     browser.sign_in(theirs, User.objects.create_superuser("mia<b>"))
     other = theirs.new_page()
     composer(other, campaign)
-    other.locator("#k-others").get_by_text("anna has this open too, since").wait_for()
-    said = page.locator("#k-others")
-    said.get_by_text("mia<b> has this open too, since").wait_for()
-    assert said.get_attribute("aria-live") == "polite"
+    other.locator("#k-others", has_text="anna has this open too, since").wait_for()
+    page.locator("#k-others", has_text="mia<b> has this open too, since").wait_for()
+    assert page.locator("#k-others").get_attribute("aria-live") == "polite"
     assert page.title() == f"mia<b> too · {title}"
     browser.assert_accessible(page)
     page.fill("#k-title", "My words")  # it keeps nobody from saving

@@ -213,6 +213,8 @@ def test_a_platforms_own_link_is_judged_at_its_place(
     faults = post(f"{make_campaign().pk}/save/", {"version": 1, "variants": variants}).json()["faults"]
     assert [fault["pointer"] for fault in faults] == ([f"/variants/0/overrides/{pointer}"] if pointer else [])
     assert all(words in fault["detail"] for fault in faults)
+    draft = {**asked(), "plan": {"variants": variants}}
+    assert post("compose/preview/", draft).json().get("faults", []) == faults
 
 
 # --- preview ----------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_the_rule_finds_the_better_version_and_nobody_clicks(product: Product, v
     product.database.execute("UPDATE tenants_application SET approval_above = NULL")
     page, before = visit("mara"), pages.accepted(product)
     walk = Walk(page)
-    campaign = pages.compose(walk, name="By itself", title="Autumn sale", body="Until Sunday.")
+    campaign = pages.compose(walk, name="Left to the rule", title="Autumn sale", body="Until Sunday.")
     walk.click(page.locator("#k-add-variant"))
     walk.type(page.locator("#k-title"), "40 % off until Sunday")
     pages.go(walk, "audience")
