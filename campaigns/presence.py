@@ -46,7 +46,7 @@ def others_of(campaign: Campaign, name: str, now: float | None = None) -> list[O
 
 def _others(campaign: Campaign, name: str, now: float) -> list[Other]:
     key = f"carillon:open:{campaign.application_id}:{campaign.pk}"
-    kept = {who: _read(said) for who, said in _redis().hgetall(key).items()}
+    kept = {str(who): _read(str(said)) for who, said in _redis().hgetall(key).items()}
     there = {who: since for who, (since, seen) in kept.items() if now - seen < GONE}
     with _redis().pipeline() as pipe:
         if left := kept.keys() - there.keys():
