@@ -24,6 +24,7 @@ from campaigns import (  # noqa: F401 (tester_admin registers)
     composer_segments,
     listing,
     live_deeds,
+    presence,
     recipient_pages,
     scopes,
     selectors,
@@ -67,6 +68,7 @@ class CampaignAdmin(ConsoleAdmin):
     }
     deeds: ClassVar = {
         "save": "change",
+        "presence": "campaigns.change_campaign",  # whatever its state: the page is told that it changed
         "duplicate": "add",
         "restore": "campaigns.change_campaign",  # whatever its state: the service says why not
         "resend": "add",
@@ -90,6 +92,7 @@ class CampaignAdmin(ConsoleAdmin):
     }
 
     save = page(composer.save)
+    presence = page(presence.told)
     review = page(review_pages.page)
     preflight = page(review_pages.checked)
     look = page(review_pages.look)

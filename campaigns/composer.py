@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ from campaigns import (
     composer_pictures,
     composer_preview,
     document,
+    first_saves,
+    presence,
     selectors,
     services,
 )
@@ -40,7 +43,8 @@ SURFACES = (
     ("android", "Android"),
     ("android-open", "Android, opened"),
 )
-OF_ONE = ("save", "review", "history")
+KEY = re.compile(r"[A-Za-z0-9-]{16,64}")
+OF_ONE = ("save", "presence", "review", "history")
 
 
 def routes(admin: ConsoleAdmin) -> list[URLPattern]:
@@ -111,6 +115,7 @@ def _data(admin: ConsoleAdmin, request: HttpRequest, draft: Campaign) -> dict[st
         "locales": selectors.locales(application.pk),
         "attributes": selectors.attribute_names(application.pk),
         "me": str(staff(request)),
+        "beat_seconds": presence.BEAT,
         "urls": _urls(admin, draft),
     }
 
@@ -129,18 +134,29 @@ def _test_url(admin: ConsoleAdmin, campaign: Campaign) -> str:
 
 
 def create(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
-    """POST {application: slug, …as save}: a new draft."""
+    """POST {application: slug, key, …as save}: a new draft, or (200) the one that was made for this key before, and by
+    whom it was changed since, "" for oneself."""
     try:
         fields: dict[str, Any] = decoded(request.body, dict)
         own = access.applications(request.user, "campaigns.add_campaign")
         application = own.get(slug=str(fields.pop("application", "")))
-        campaign = services.create(application, by=staff(request), fields=fields)
+        key = _key(fields.pop("key", ""))
+        campaign, is_new = first_saves.create(application, by=staff(request), key=key, fields=fields)
     except Application.DoesNotExist:
         return problems.Problem.of_field("/application", "there is no such app").plain_response()
     except (problems.Problem, problems.InvalidField) as error:
         return refused(error)
     answer = {**saved(campaign), "url": admin.url("change", campaign), "urls": _urls(admin, campaign)}
-    return JsonResponse(answer, status=201)
+    if is_new:
+        return JsonResponse(answer, status=201)
+    by = campaign.updated_by
+    return JsonResponse({**answer, "is_known": True, "by": "" if by == staff(request) else str(by or "")})
+
+
+def _key(given: Any) -> str:
+    if not isinstance(given, str) or (given and not KEY.fullmatch(given)):
+        raise problems.InvalidField("/key", "expected 16 to 64 letters and digits")
+    return given
 
 
 def save(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:

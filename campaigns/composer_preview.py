@@ -54,6 +54,7 @@ def preview(admin: ConsoleAdmin, request: HttpRequest) -> dict[str, Any]:
     options = {"application": campaign.application, "subscriber": subscriber, "locale": asked.locale}
     variant = plan.variants[number]
     try:
+        contents.check_overrides(variant)
         found = contents.preview(plan, variant, **options)
         sizes = template_preview.measured(found.content, variant.overrides)
     except (InvalidField, ValueError) as error:
@@ -73,10 +74,9 @@ def _fault(number: int, error: Exception) -> dict[str, str]:
         return {"pointer": f"/variants/{number}/overrides", "detail": str(error)}
     if error.pointer.startswith("/defaults"):
         return {"pointer": error.pointer, "detail": error.detail}
-    return {
-        "pointer": f"/variants/{number}{contents.in_content(error.pointer)}",
-        "detail": error.detail,
-    }
+    is_option = error.pointer.startswith("/overrides")
+    place = error.pointer if is_option else contents.in_content(error.pointer)
+    return {"pointer": f"/variants/{number}{place}", "detail": error.detail}
 
 
 def _with_holes(

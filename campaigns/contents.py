@@ -48,6 +48,18 @@ def is_literal(variant: Variant) -> bool:
     return all(templating.is_literal(source) for source in sources)
 
 
+# The option of each platform that says what a tap opens there, instead of the content's link.
+OWN_LINKS = {"apns": "url", "fcm": "url", "webpush": "navigate"}
+
+
+def own_links(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Pointer in the variant, and URL."""
+    for provider, option in OWN_LINKS.items():
+        url = variant.overrides.get(provider, {}).get(option)
+        if isinstance(url, str) and url:
+            yield f"/overrides/{provider}/{option}", url
+
+
 def wording(plan: Plan, variant: Variant, *, missing: str | None = None) -> Wording:
     """Raises InvalidField, naming the field, the line and what is wrong."""
     content, locales = said(variant)
@@ -101,17 +113,36 @@ def _faults(plan: Plan, variant: Variant, draft: Draft) -> Iterator[Fault]:
         yield Fault("/content/title", "write a title or a text")
         return
     try:
-        converted(variant.overrides, Overrides, at="/overrides")
+        check_overrides(variant)
         if is_literal(variant):
             converted({**content, "locales": locales}, Content, at="/content")
         read = wording(plan, variant)
         for name, texts in read.variants.items():
             _check_size(read, texts, dataclasses.replace(draft, overrides=dict(variant.overrides)), name)
     except Problem as error:
-        yield from (Fault(one["pointer"], one["detail"]) for one in error.errors)
+        yield from (Fault(one["pointer"], _plainly(**one)) for one in error.errors)
     except InvalidField as error:
         place = error.pointer if error.pointer.startswith(("/overrides", "/defaults")) else ""
         yield Fault(place or in_content(error.pointer), error.detail)
+
+
+def check_overrides(variant: Variant) -> None:
+    """Raises InvalidField, naming the option."""
+    try:
+        converted(variant.overrides, Overrides, at="/overrides")
+    except Problem as error:
+        first = error.errors[0]
+        raise InvalidField(first["pointer"], _plainly(**first)) from error
+    for pointer, url in own_links(variant):
+        if not templating.is_literal(url):
+            words = "is the same for everybody: take the personal field out, or use the link above"
+            raise InvalidField(pointer, words)
+
+
+def _plainly(pointer: str, detail: str) -> str:
+    """A pattern is for developers."""
+    expected = contents.EXPECTED.get(pointer.rpartition("/")[2])
+    return expected if expected and "matching regex" in detail else detail
 
 
 def in_content(pointer: str) -> str:

@@ -10,18 +10,15 @@ import msgspec
 
 from config.problems import InvalidField
 from config.types import END, Locale, text
+from notifications.providers import overrides
 
-# Opened on tap: a web page or an app's own scheme, never one that runs code.
-LINK = (
-    rf"^(?!(?:[jJ][aA][vV][aA][sS][cC][rR][iI][pP][tT]|[dD][aA][tT][aA]):)"
-    rf"[a-zA-Z][a-zA-Z0-9+.\-]*:[^\s\x00-\x1f]+{END}"
-)
+LINK, LONGEST_LINK = overrides.LINK, overrides.LONGEST_LINK
 # In the open only from one's own machine, to try things out.
 IMAGE = (
     rf"^(?:https://[^\s\x00-\x1f/]+|http://(?:localhost|127\.0\.0\.1)(?::[0-9]{{1,5}})?(?=/|{END}))"
     rf"[^\s\x00-\x1f]*{END}"
 )
-LONGEST_TEXT, LONGEST_LINK, MOST_LOCALES = 4096, 2048, 100
+LONGEST_TEXT, MOST_LOCALES = 4096, 100
 
 Link = Annotated[
     str, msgspec.Meta(max_length=LONGEST_LINK, pattern=LINK, examples=["https://example.com/orders/7"])
@@ -100,6 +97,11 @@ def fitting(known: Iterable[str] | Mapping[str, Any], locale: str) -> str:
 
 SCALARS = ("title", "body", "image", "url")
 CHECKED = {"image": re.compile(IMAGE), "url": re.compile(LINK)}
+EXPECTED = {
+    "image": "expected an https address",
+    "url": "expected a web address or an app's own link",
+    "navigate": "expected a web address",
+}
 
 
 def mapped(content: Mapping[str, Any], of: Callable[[str, Any], Any]) -> dict[str, Any]:
@@ -128,4 +130,4 @@ def fault(pointer: str, value: str) -> str:
     pattern = CHECKED.get(kind)
     if not value or pattern is None or (len(value) <= LONGEST_LINK and pattern.match(value)):
         return ""
-    return "expected an https address" if kind == "image" else "expected a web address or an app's own link"
+    return EXPECTED[kind]

@@ -111,10 +111,13 @@
       textarea.value = JSON.stringify(isEmpty(tree) ? {} : write(tree));
       told?.(textarea.value);
     };
+    const controls = (node) => [...(root.querySelector(`[data-node="${numbers.get(node)}"]`)?.querySelectorAll("select, input, button") ?? [])];
+    // A select that arrow keys go through is drawn anew at each of them, and has to keep the focus.
     const redraw = (focus) => {
       keep();
+      const at = focus && document.activeElement.matches("select") ? controls(focus).indexOf(document.activeElement) : -1;
       root.replaceChildren(group(tree, null, 1));
-      if (focus) root.querySelector(`[data-node="${numbers.get(focus)}"] :is(select, input, button)`)?.focus();
+      if (focus) controls(focus)[Math.max(at, 0)]?.focus();
     };
     const changed = (change) => (value) => { change(value); keep(); };
     const changedShape = (node, change) => (value) => { change(value); redraw(node); };

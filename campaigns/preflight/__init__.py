@@ -85,7 +85,7 @@ def report(campaign: Campaign, now: datetime, *, reach: Reach | None = None, may
 def forget_links(campaign: Campaign) -> None:
     """They are asked anew the next time."""
     for variant in campaign.document.variants:
-        links.forget([url for _, url in links.links(variant.content)], is_image=False)
+        links.forget([url for _, url in links.links(variant)], is_image=False)
         links.forget([url for _, url in links.images(variant.content)], is_image=True)
 
 

@@ -119,7 +119,7 @@ def _linked(at: Situation) -> dict[str, str]:
     return {
         url: f"/variants/{number}{pointer}"
         for number, variant in enumerate(at.plan.variants)
-        for pointer, url in asking.links(variant.content)
+        for pointer, url in asking.links(variant)
     }
 
 

@@ -23,7 +23,8 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 from django.conf import settings
 from django.core.cache import cache
 
-from campaigns.document import Content
+from campaigns import contents
+from campaigns.document import Content, Variant
 from campaigns.models import Picture
 
 SECONDS = 3.0
@@ -61,12 +62,16 @@ class Refused(Exception):
 # --- what there is to ask ---------------------------------------------------------------------
 
 
-def links(content: Content) -> Iterator[tuple[str, str]]:
-    """Pointer in the variant, and URL; of all locales."""
-    yield from _with(content, "url")
-    for number, action in enumerate(content.actions):
+def links(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Pointer in the variant, and URL; of all locales and platforms."""
+    yield from _with(variant.content, "url")
+    for number, action in enumerate(variant.content.actions):
         if action.url:
             yield f"/content/actions/{number}/url", action.url
+    # A browser takes a path on its own site as well, which nobody can ask from here.
+    yield from (
+        (pointer, url) for pointer, url in contents.own_links(variant) if ":" in url.partition("/")[0]
+    )
 
 
 def images(content: Content) -> Iterator[tuple[str, str]]:
@@ -88,7 +93,10 @@ def is_web(url: str) -> bool:
 
 def shown(url: str) -> str:
     """Short enough for a line, without what may be secret in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that nothing closes
+        return "A link that cannot be read"
     said = f"{parts.hostname or ''}{parts.path if parts.path != '/' else ''}"
     return said if len(said) <= 60 else f"{said[:59]}…"
 

@@ -68,6 +68,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     title: str | None = None
     body: str | None = None
     subtitle: str | None = None
+    url: overrides.Link | None = None  # default: the message's
     sound: Text | Sound | None = "default"  # "" or null: silent
     badge: Annotated[int, msgspec.Meta(ge=0)] | None = None
     thread_id: Text | None = None
@@ -143,14 +144,14 @@ def _payload(message: Message, options: Options) -> dict[str, Any]:
     payload.update(message.data)
     payload.update(options.payload)
     if options.push_type != "mdm":
-        payload["carillon"] = _own(message)
+        payload["carillon"] = _own(message, options)
     return payload
 
 
-def _own(message: Message) -> dict[str, Any]:
+def _own(message: Message, options: Options) -> dict[str, Any]:
     own: dict[str, Any] = {"id": message.notification_id}
-    if message.url:
-        own["url"] = message.url
+    if url := options.url or message.url:
+        own["url"] = url
     if message.image:
         own["image"] = message.image
     if message.actions:

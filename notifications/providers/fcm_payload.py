@@ -28,6 +28,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     title: str | None = None
     body: str | None = None
+    url: overrides.Link | None = None  # default: the message's
     data_only: bool = False  # no notification block: the app itself decides what to show
     priority: Literal["high", "normal"] | None = None
     collapse_key: Text | None = None
@@ -160,8 +161,8 @@ def _data(message: Message, options: Options) -> dict[str, str]:
         if not isinstance(value, str):
             raise ValueError(f"data.{key}: FCM takes strings only")
     data["carillon"] = message.notification_id
-    if message.url:
-        data["carillon_url"] = message.url
+    if url := options.url or message.url:
+        data["carillon_url"] = url
     if message.actions:
         data["carillon_actions"] = orjson.dumps([dict(action) for action in message.actions]).decode()
     return data

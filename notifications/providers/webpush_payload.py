@@ -32,7 +32,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     urgency: Literal["very-low", "low", "normal", "high"] | None = None
     topic: Annotated[str, msgspec.Meta(max_length=256)] | None = None  # default: from the collapse key
     declarative: bool = True  # False: only the service worker shows it
-    navigate: Text | None = None  # default: the message's url, else the site's root
+    navigate: overrides.Page | None = None  # default: the message's url, else the site's root
     icon: Text | None = None
     image: Text | None = None
     badge: Text | None = None
@@ -126,13 +126,14 @@ def _notification(message: Message, options: Options) -> dict[str, Any]:
         "vibrate": options.vibrate,
         "timestamp": options.timestamp,
         "actions": [_action(action) for action in message.actions] or None,
-        "data": {**message.data, **options.data, **_own(message)},
+        "data": {**message.data, **options.data, **_own(message, options)},
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _own(message: Message) -> dict[str, str]:
-    return {"carillon": message.notification_id, **({"url": message.url} if message.url else {})}
+def _own(message: Message, options: Options) -> dict[str, str]:
+    url = options.navigate or message.url
+    return {"carillon": message.notification_id, **({"url": url} if url else {})}
 
 
 def _action(action: Any) -> dict[str, str]:

@@ -128,7 +128,8 @@ class Audience {
         if (this.kept.length) this.draft.set("audience.segments", []);
       }
       this.draw();
-      if (this.isListing && !this.audience().segments.length) this.pickers.segments.start();
+      // Not from under the arrow keys that go through the choices.
+      if (this.isListing && !this.audience().segments.length && !field.matches(":focus-visible")) this.pickers.segments.start();
     }
     if (field.name === "audience-platform") {
       const chosen = this.all('[name="audience-platform"]:checked').map((box) => box.value);

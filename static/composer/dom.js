@@ -32,4 +32,7 @@ export const plain = (value) => {
 };
 const isEmpty = (value) => typeof value === "object" && Object.keys(value).length === 0;
 
+// crypto.randomUUID is there on https only.
+export const nonce = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 export const copied = (value) => (value === undefined ? undefined : structuredClone(value));

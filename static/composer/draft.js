@@ -1,6 +1,6 @@
 // The draft that all panels share: read with `get`, change with `set`; it saves itself.
 // Events: "change" {path}, "faults", "summary" {section}, "state", "conflict" (theirs as detail), "created".
-import { copied, later, same } from "./dom.js";
+import { copied, later, nonce, same } from "./dom.js";
 import { Kept } from "./kept.js";
 
 export const SECTIONS = ["variants", "defaults", "missing", "audience", "schedule", "experiment", "safety"];
@@ -21,6 +21,7 @@ export class Draft extends EventTarget {
     super();
     this.data = data;
     this.id = data.id;
+    this.key = data.id ? "" : nonce(); // of the first save: sent again, it makes no second draft
     this.version = data.version;
     this.application = data.application;
     this.urls = data.urls;
@@ -115,6 +116,7 @@ export class Draft extends EventTarget {
     try {
       const answer = await (this.id ? this.send(this.urls.save, { version: this.version, ...body }) : this.create(body));
       this.sending = new Set();
+      if (answer.is_known) this.missed(answer, body);
       this.stored(answer);
       return true;
     } catch (error) {
@@ -128,13 +130,21 @@ export class Draft extends EventTarget {
   }
 
   async create(body) {
-    const answer = await this.send(this.urls.create, { application: this.application, category: this.category, ...body });
+    const answer = await this.send(this.urls.create, { key: this.key, application: this.application, category: this.category, ...body });
     this.kept.forget();
     this.id = answer.id;
     this.urls = { ...this.urls, ...answer.urls };
     history.replaceState(null, "", answer.url);
     this.say("created");
     return answer;
+  }
+
+  // The draft was made by an earlier try, whose answer got lost: what was written since is still to be saved.
+  missed(answer, body) {
+    for (const [field, value] of Object.entries(body)) {
+      if (!same(value, OWN.includes(field) ? answer[field] : answer.plan[field])) this.dirty.add(field);
+    }
+    if (answer.by) throw new Refused(409, { ...answer, stale: true });
   }
 
   stored(answer) {

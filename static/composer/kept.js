@@ -18,7 +18,7 @@ export class Kept {
   write() {
     const { draft } = this;
     const fields = Object.fromEntries([...draft.unsaved].map((field) => [field, draft.value(field)]));
-    this.store(this.key, Object.keys(fields).length ? { version: draft.version, at: new Date().toISOString(), fields } : null);
+    this.store(this.key, Object.keys(fields).length ? { version: draft.version, key: draft.id ? "" : draft.key, at: new Date().toISOString(), fields } : null);
   }
 
   forget() { this.store(this.key, null); }
@@ -41,6 +41,7 @@ export class Kept {
   use(left) {
     const { draft } = this;
     if (draft.id) draft.version = Math.min(left.version || draft.version, draft.version);
+    else if (left.key) draft.key = left.key; // it may be stored, and only its answer lost
     for (const [field, value] of Object.entries(left.fields)) draft.put(field, value);
     this.dismiss();
     draft.touch(Object.keys(left.fields));

@@ -3,6 +3,7 @@ import { resolve } from "./conflict.js";
 import { mount as mountContent } from "./content.js";
 import { clock, icon, make, number, sentence } from "./dom.js";
 import { Draft } from "./draft.js";
+import { mount as mountOthers } from "./others.js";
 import { mount as mountPreview } from "./preview.js";
 import { View } from "./view.js";
 
@@ -26,12 +27,15 @@ class Composer {
     this.mountSteps();
     this.mountSheet();
     this.listen();
+    mountOthers(this.one("#k-others"), this.draft);
     this.open("content", false);
     this.drawState();
     this.drawSteps();
     this.offerKept();
-    for (const name of PANELS) this.mountPanel(name);
+    const mounted = PANELS.map((name) => this.mountPanel(name));
     if (!data.id) this.one("#k-title").focus({ preventScroll: true });
+    // The checklist leads to a field by its place in the plan.
+    if (location.hash.startsWith("#/")) Promise.all(mounted).then(() => this.show({ pointer: decodeURIComponent(location.hash.slice(1)) }));
   }
 
   one(selector) { return this.root.querySelector(selector); }

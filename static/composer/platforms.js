@@ -20,15 +20,24 @@ const PLATFORMS = [
     choice("notification_priority", "Importance", ["", "as usual"], ["min", "lowest"], ["low", "low"], ["default", "default"], ["high", "high"], ["max", "highest"]),
     amount("notification_count", "Number on the icon"),
     text("tag", "Tag", "", "A message replaces the one with the same tag."),
-    text("click_action", "Opens", "", "An action of your app, instead of the link above."),
+    text("click_action", "Action", "", "Of your app, which a tap starts; for developers."),
   ] },
   { name: "webpush", title: "Browser", fields: [
-    text("navigate", "Opens", "https://…", "A page, instead of the link above."),
     text("icon", "Icon", "https://…"),
     { name: "require_interaction", label: "Stays until it is closed", isSwitch: true },
     choice("urgency", "Urgency", ["", "as usual"], ["very-low", "very low: on power and Wi-Fi"], ["low", "low: on power or Wi-Fi"], ["normal", "normal"], ["high", "high: also on low battery"]),
   ] },
 ];
+
+// Instead of the content's own link: a field for each platform, all in one place.
+const link = (name, label, help) => ({ ...text(name, label, "as above", help), inputmode: "url", most: "2048" });
+const LINKS = [
+  ["apns", link("url", "Link on iPhone", "On iPad and Mac too.")],
+  ["fcm", link("url", "Link on Android")],
+  ["webpush", { ...link("navigate", "Link in browsers"), most: "1024" }],
+];
+// Which option of a platform's is its link.
+export const LINK_OF = Object.fromEntries(LINKS.map(([platform, field]) => [platform, field.name]));
 
 export const mountPlatforms = (root, draft, view) => {
   const at = () => `variants.${view.variant}.overrides`;
@@ -52,21 +61,36 @@ export const mountPlatforms = (root, draft, view) => {
       make("div", { class: "k-says", "data-at": `/overrides/${platform.name}`, "aria-live": "polite" }));
     return { platform, block, count, fields };
   });
+  const links = linkFields(set);
   const raw = rawEditor((value) => { draft.set(at(), value); draw(); });
-  root.replaceChildren(make("h3", { class: "c-label" }, "For one platform only"), ...blocks.map((one) => one.block), raw.block);
+  root.replaceChildren(make("h3", { class: "c-label" }, "For one platform only"), links.block, ...blocks.map((one) => one.block), raw.block);
 
   const draw = () => {
     const now = all();
+    links.show(now);
     for (const { platform, count, fields } of blocks) {
       const options = now[platform.name] ?? {};
-      const changes = Object.keys(options).length;
-      count.textContent = changes ? `${changes} change${changes === 1 ? "" : "s"}` : "as everywhere";
+      count.textContent = changed(Object.keys(options).filter((name) => name !== LINK_OF[platform.name]).length);
       for (const field of fields) field.show(options[field.name]);
     }
     raw.show(now);
   };
   return draw;
 };
+
+const linkFields = (set) => {
+  const fields = LINKS.map(([platform, field]) => [platform, drawn(platform, field, set)]);
+  for (const [platform, one] of fields) one.element.append(make("div", { class: "k-says", "data-at": `/overrides/${platform}/${one.name}`, "aria-live": "polite" }));
+  const count = make("span", { class: "c-quiet k-count" });
+  const block = make("details", { class: "k-platform" }, make("summary", {}, "Links", count), make("div", { class: "k-options" }, fields.map(([, one]) => one.element)));
+  const show = (now) => {
+    count.textContent = changed(fields.filter(([platform, one]) => now[platform]?.[one.name]).length);
+    for (const [platform, one] of fields) one.show(now[platform]?.[one.name]);
+  };
+  return { block, show };
+};
+
+const changed = (count) => (count ? `${count} change${count === 1 ? "" : "s"}` : "as everywhere");
 
 const drawn = (platform, field, set) => {
   const id = `k-${platform}-${field.name}`;
@@ -76,7 +100,7 @@ const drawn = (platform, field, set) => {
   if (field.options) input = make("select", { id, class: "c-input" }, field.options.map(([value, words]) => make("option", { value }, words)));
   else if (field.isSwitch) input = make("input", { id, type: "checkbox" });
   else if (field.step) input = make("input", { id, class: "c-input", type: "number", min: "0", max: field.most, step: field.step, inputmode: "decimal" });
-  else input = make("input", { id, class: "c-input", autocomplete: "off", placeholder: field.placeholder });
+  else input = make("input", { id, class: "c-input", autocomplete: "off", placeholder: field.placeholder, inputmode: field.inputmode, maxlength: field.most });
   input.addEventListener("input", () => {
     error.textContent = "";
     if (field.isSwitch) return set(platform, field.name, input.checked || undefined);

@@ -1,5 +1,6 @@
 // What one person gets: at once as it is typed, then as the code that sends renders it.
-import { language, later, make, number, sentence } from "./dom.js";
+import { icon, language, later, make, number, sentence } from "./dom.js";
+import { LINK_OF } from "./platforms.js";
 import { draw, PROVIDERS } from "./surfaces.js";
 import * as tags from "./tags.js";
 
@@ -48,17 +49,27 @@ class Preview {
     let texts = content;
     for (let n = 1; n <= parts.length; n++) texts = { ...texts, ...content.locales?.[parts.slice(0, n).join("-")] };
     const fill = (text) => tags.filled(text, this.person, this.draft.plan.defaults);
-    return { ...texts, title: fill(texts.title), body: fill(texts.body), actions: (texts.actions ?? []).map((one) => ({ ...one, title: fill(one.title) })) };
+    return { ...texts, title: fill(texts.title), body: fill(texts.body), url: fill(texts.url), actions: (texts.actions ?? []).map((one) => ({ ...one, title: fill(one.title) })) };
   }
 
   draw() {
     const said = this.answer?.content ?? this.own();
-    const override = this.variant.overrides?.[PROVIDERS[this.surface]] ?? {};
+    const provider = PROVIDERS[this.surface];
+    const override = this.variant.overrides?.[provider] ?? {};
     draw(this.one("#k-stage"), this.surface, {
       app: this.draft.data.application_name, title: override.title ?? said.title ?? "", body: override.body ?? said.body ?? "", subtitle: override.subtitle,
       image: override.image ?? said.image, actions: said.actions ?? [],
     }, this.isDark ?? false);
+    this.drawLink(override[LINK_OF[provider]] || said.url);
     this.drawSizes();
+  }
+
+  drawLink(url) {
+    const words = url ? `A tap opens ${tags.withoutHoles(url)}` : "";
+    const place = this.one("#k-opens");
+    if (place.dataset.words === words) return;
+    place.dataset.words = words;
+    place.replaceChildren(...(url ? [icon("touch_app"), make("span", { class: "c-break" }, words)] : []));
   }
 
   turn(button) {

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from PIL import Image
 
-from campaigns import services
+from campaigns import presence, services
 from campaigns.models import Campaign
 from devices.models import Subscriber
 from tests import browser
@@ -137,6 +137,57 @@ def test_buttons_and_options_of_platforms_are_stored_as_the_api_takes_them(
     assert variant["content"]["actions"] == [{"id": "button-1", "title": "Shop now"}]
 
 
+def test_each_platform_may_open_a_link_of_its_own(
+    page: Any, ada: None, make_campaign: Callable[..., Campaign]
+) -> None:
+    campaign = make_campaign(content={"url": "https://example.com/sale"})
+    composer(page, campaign)
+    page.locator("#k-opens").get_by_text("A tap opens https://example.com/sale").wait_for()
+    page.locator("#k-platforms summary", has_text="Links").click()
+    assert page.get_by_label("Link on iPhone").get_attribute("placeholder") == "as above"
+    page.get_by_label("Link on iPhone").fill("sale")
+    page.get_by_text("Expected a web address or an app's own link.").first.wait_for()
+    page.get_by_label("Link on iPhone").fill("shop://sale")
+    page.get_by_label("Link on Android").fill("shop://sale?a")
+    page.get_by_label("Link in browsers").fill("https://example.com/web")
+    page.locator("summary").get_by_text("3 changes").wait_for()
+    browser.assert_accessible(page)
+    wait_saved(page)
+    campaign.refresh_from_db()
+    overrides = {
+        "apns": {"url": "shop://sale"},
+        "fcm": {"url": "shop://sale?a"},
+        "webpush": {"navigate": "https://example.com/web"},
+    }
+    assert campaign.plan["variants"][0]["overrides"] == overrides
+    page.reload()
+    page.locator("#k-opens").get_by_text("A tap opens shop://sale", exact=True).wait_for()
+    page.locator(".k-surfaces").get_by_text("Windows").click()
+    page.locator("#k-opens").get_by_text("A tap opens https://example.com/web").wait_for()
+    page.locator("#k-platforms summary", has_text="Links").click()
+    page.get_by_label("Link on Android").fill("")
+    wait_saved(page)
+    campaign.refresh_from_db()
+    assert "fcm" not in campaign.plan["variants"][0]["overrides"]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "field"),
+    [
+        ("/variants/0/overrides/webpush/navigate", "k-webpush-navigate"),
+        ("/variants/0/content/body", "k-body"),
+        ("/schedule/starts", "p-starts"),
+    ],
+)
+def test_the_checklist_leads_to_the_field(
+    page: Any, shop: Tenant, make_campaign: Callable[..., Campaign], pointer: str, field: str
+) -> None:
+    campaign = make_campaign(schedule={"kind": "at", "starts": "2020-01-01T09:00"})
+    opened(page, f"/admin/campaigns/campaign/{campaign.pk}/change/#{pointer}")
+    page.wait_for_function("id => document.activeElement.id === id", arg=field)
+    assert page.locator(f"#{field}").is_visible()
+
+
 def test_two_people_who_write_the_same_draft_choose_part_by_part(
     page: Any, faults: browser.Faults, shop: Tenant, make_campaign: Callable[..., Campaign]
 ) -> None:
@@ -181,6 +232,76 @@ def test_a_lost_connection_costs_no_text(
     page.reload()
     page.locator("#composer[data-ready]").wait_for()
     assert not page.get_by_role("button", name="Bring it back").is_visible()
+
+
+def begin_in_vain(page: Any, faults: browser.Faults) -> None:
+    """A new draft is made, and the answer gets lost."""
+
+    def lose(route: Any) -> None:
+        route.fetch()
+        route.abort()
+
+    faults.expect("create/", "ERR_FAILED")
+    opened(page, ADD)
+    page.route("**/create/", lose)
+    page.fill("#k-title", "Warm coats")
+    page.get_by_text("Not saved, text kept in this browser.").wait_for()
+
+
+def test_a_first_save_whose_answer_is_lost_makes_one_draft(
+    page: Any, faults: browser.Faults, shop: Tenant
+) -> None:
+    begin_in_vain(page, faults)
+    assert Campaign.objects.count() == 1
+    page.fill("#k-title", "Warmer coats")
+    page.fill("#k-name", "Autumn")
+    page.unroute("**/create/")
+    page.get_by_role("button", name="Retry").click()
+    wait_saved(page)
+    campaign = Campaign.objects.get()
+    assert (campaign.name, campaign.plan["variants"][0]["content"]["title"]) == ("Autumn", "Warmer coats")
+    assert page.url.endswith(f"/campaign/{campaign.pk}/change/")
+
+
+def test_the_key_of_a_first_save_is_kept_with_its_text(
+    page: Any, faults: browser.Faults, shop: Tenant
+) -> None:
+    begin_in_vain(page, faults)
+    page.unroute("**/create/")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.get_by_role("button", name="Bring it back").click()
+    wait_saved(page)
+    assert Campaign.objects.get().plan["variants"][0]["content"]["title"] == "Warm coats"
+
+
+def test_two_who_have_a_draft_open_see_each_other(
+    page: Any,
+    chromium: Any,
+    context: Any,
+    make_campaign: Callable[..., Campaign],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "BEAT", 1)
+    monkeypatch.setattr(presence, "GONE", 3)
+    campaign = make_campaign()
+    composer(page, campaign)
+    title = page.title()
+    theirs = chromium.new_context(base_url=context.base_url)
+    theirs.base_url = context.base_url
+    browser.sign_in(theirs, User.objects.create_superuser("mia<b>"))
+    other = theirs.new_page()
+    composer(other, campaign)
+    other.locator("#k-others", has_text="anna has this open too, since").wait_for()
+    page.locator("#k-others", has_text="mia<b> has this open too, since").wait_for()
+    assert page.locator("#k-others").get_attribute("aria-live") == "polite"
+    assert page.title() == f"mia<b> too · {title}"
+    browser.assert_accessible(page)
+    page.fill("#k-title", "My words")  # it keeps nobody from saving
+    wait_saved(page)
+    theirs.close()
+    page.wait_for_function("document.getElementById('k-others').textContent === ''")
+    assert page.title() == title
 
 
 def test_a_picture_is_uploaded_and_seen_as_somebody_else_gets_it(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from PIL import Image
 
-from campaigns import pictures, services
+from campaigns import first_saves, pictures, services
 from campaigns.models import Campaign, Picture
 from devices.models import Subscriber
 from tests.conftest import Tenant
@@ -100,6 +102,62 @@ def test_a_draft_is_made_then_saved_in_parts(post: Post, shop: Tenant, anna: Use
     assert campaign.created_by == campaign.updated_by == anna
 
 
+KEY = "0123456789abcdef"
+
+
+def test_a_first_save_that_is_sent_again_makes_no_second_draft(post: Post, shop: Tenant, anna: User) -> None:
+    first = post("create/", {"application": "shop", "key": KEY, "name": "Autumn"})
+    assert first.status_code == 201
+    again = post("create/", {"application": "shop", "key": KEY, "name": "Autumn sale"})
+    assert (again.status_code, again.json()["by"]) == (200, "")
+    told = {name: again.json()[name] for name in ("id", "name", "version", "url")}
+    assert told == {name: first.json()[name] for name in told}
+    assert Campaign.objects.count() == 1
+    services.save(Campaign.objects.get(), {"name": "Winter"}, version=1, by=User.objects.create_user("ben"))
+    told = post("create/", {"application": "shop", "key": KEY, "name": "Autumn"}).json()
+    assert (told["name"], told["by"]) == ("Winter", "ben")
+
+
+def test_a_key_stands_for_one_persons_draft_of_one_app(
+    post: Post, shop: Tenant, make_tenant: Callable[[str], Tenant]
+) -> None:
+    make_tenant("Zoo")
+    other = poster(signed_in(User.objects.create_superuser("ben")))
+    made = [
+        post("create/", {"application": "shop", "key": KEY}).json()["id"],
+        post("create/", {"application": "zoo", "key": KEY}).json()["id"],
+        post("create/", {"application": "shop", "key": KEY[::-1]}).json()["id"],
+        other("create/", {"application": "shop", "key": KEY}).json()["id"],
+    ]
+    assert len(set(made)) == 4
+    Campaign.objects.filter(pk=made[0]).delete()
+    assert post("create/", {"application": "shop", "key": KEY}).status_code == 201
+
+
+def test_a_first_save_that_was_refused_leaves_its_key_free(post: Post, shop: Tenant) -> None:
+    refused = post("create/", {"application": "shop", "key": KEY, "variants": [{"share": 0}]})
+    assert refused.status_code == 422
+    assert not Campaign.objects.exists()
+    assert post("create/", {"application": "shop", "key": KEY}).status_code == 201
+    for key in ("short", "x" * 65, "with a space in it", 7):
+        answer = post("create/", {"application": "shop", "key": key})
+        assert answer.json()["errors"][0]["pointer"] == "/key"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_first_saves_at_once_make_one_draft(shop: Tenant, anna: User) -> None:
+    def create(_: int) -> int:
+        try:
+            campaign, _ = first_saves.create(shop.application, by=anna, key=KEY, fields={"name": "Autumn"})
+            return campaign.pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(create, range(4)))) == 1
+    assert Campaign.objects.count() == 1
+
+
 def test_who_saves_over_somebodys_edit_is_told_what_it_says_now(
     post: Post, make_campaign: Callable[..., Campaign]
 ) -> None:
@@ -138,7 +196,39 @@ def test_nothing_is_saved_once_it_is_no_draft(post: Post, make_campaign: Callabl
     assert Campaign.objects.get().name == "Autumn"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "pointer", "words"),
+    [
+        ({"apns": {"url": "shop://sale"}}, "", ""),
+        ({"apns": {"url": "sale"}}, "apns/url", "an app's own link"),
+        ({"fcm": {"url": "javascript:alert(1)"}}, "fcm/url", "an app's own link"),
+        ({"webpush": {"navigate": "javascript:alert(1)"}}, "webpush/navigate", "a web address"),
+        ({"apns": {"url": "shop://{{subscriber.country}}"}}, "apns/url", "the same for everybody"),
+    ],
+)
+def test_a_platforms_own_link_is_judged_at_its_place(
+    post: Post, make_campaign: Callable[..., Campaign], overrides: Any, pointer: str, words: str
+) -> None:
+    variants = [{"content": {"title": "Hi"}, "overrides": overrides}]
+    faults = post(f"{make_campaign().pk}/save/", {"version": 1, "variants": variants}).json()["faults"]
+    assert [fault["pointer"] for fault in faults] == ([f"/variants/0/overrides/{pointer}"] if pointer else [])
+    assert all(words in fault["detail"] for fault in faults)
+    draft = {**asked(), "plan": {"variants": variants}}
+    assert post("compose/preview/", draft).json().get("faults", []) == faults
+
+
 # --- preview ----------------------------------------------------------------------------------
+
+
+def test_a_platforms_own_link_counts_among_its_bytes(post: Post, shop: Tenant) -> None:
+    draft = asked(title="Hi", url="https://example.com")
+    before = post("compose/preview/", draft).json()["sizes"]
+    draft["plan"]["variants"][0]["overrides"] = {"apns": {"url": "shop://" + "x" * 200}}
+    after = post("compose/preview/", draft).json()["sizes"]
+    assert after["apns"]["bytes"] - before["apns"]["bytes"] == 200 + len("shop://") - len(
+        "https://example.com"
+    )
+    assert after["fcm"] == before["fcm"]
 
 
 def test_a_person_sees_their_own_values_and_holes_for_what_they_lack(

@@ -216,6 +216,18 @@ def test_a_broken_link_is_a_warning(audience: None, make_campaign: Make) -> None
     assert not report.blocks
 
 
+def test_a_platforms_own_link_is_looked_at_like_any(audience: None, make_campaign: Make) -> None:
+    overrides = {"apns": {"url": "shop://sale"}, "webpush": {"navigate": "http://127.0.0.1/sale"}}
+    checks = found(make_campaign(variants=[{"content": {"title": "Hi"}, "overrides": overrides}]))
+    assert checks["deep_links"].words.startswith("shop://sale: opened by the app.")
+    assert checks["links_1"].url.endswith("#/variants/0/overrides/webpush/navigate")
+
+
+@pytest.mark.parametrize("url", ["http://[", "https://[::1/sale"])
+def test_a_link_that_cannot_be_read_is_a_warning(audience: None, make_campaign: Make, url: str) -> None:
+    assert found(make_campaign(content={"url": url}))["links_1"].level == "warn"
+
+
 def test_warnings_need_a_reason_given_for_them(audience: None, make_campaign: Make) -> None:
     report = preflight.report(make_campaign(), timezone.now())
     with pytest.raises(preflight.NotCleared, match="say why"):

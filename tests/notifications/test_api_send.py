@@ -61,7 +61,7 @@ def test_everything_a_producer_may_say(shop: Tenant, make_device: Callable[..., 
         collapse_key="order-7",
         send_at=soon.isoformat(),
         overrides={
-            "apns": {"badge": 3, "sound": None},
+            "apns": {"badge": 3, "sound": None, "url": "shop://orders/7?from=push"},
             "fcm": {"priority": "normal"},
             "webpush": {"silent": True},
         },
@@ -71,7 +71,7 @@ def test_everything_a_producer_may_say(shop: Tenant, make_device: Callable[..., 
     notification = stored()
     assert notification.audience == {"devices": [str(device.public_id)]}
     assert notification.overrides == {
-        "apns": {"badge": 3, "sound": None},
+        "apns": {"badge": 3, "sound": None, "url": "shop://orders/7?from=push"},
         "fcm": {"priority": "normal"},
         "webpush": {"silent": True},
     }
@@ -157,6 +157,8 @@ def test_listed_twice_is_sent_once(shop: Tenant, make_device: Callable[..., Devi
         (wish(send_at=17), "/send_at"),
         (wish(overrides={"sms": {}}), "/overrides/sms"),
         (wish(overrides={"apns": {"shoe": 1}}), "/overrides/apns/shoe"),
+        (wish(overrides={"apns": {"url": "no scheme"}}), "/overrides/apns/url"),
+        (wish(overrides={"webpush": {"navigate": "javascript:alert(1)"}}), "/overrides/webpush/navigate"),
         (wish(overrides={"apns": {"badge": 10**30}}), "/overrides/apns"),
         (wish(overrides={"apns": {"payload": {"aps": {}}}}), "/overrides/apns"),
         (wish(overrides={"fcm": {"data": {"from": "x"}}}), "/content/data/from"),

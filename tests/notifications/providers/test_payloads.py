@@ -66,6 +66,19 @@ class TestApns:
             "carillon": {"id": NOTIFICATION, "url": "https://example.com"},
         }
 
+    @pytest.mark.parametrize("url", ["shop://orders/12", "https://example.com/ios"])
+    def test_its_own_link_takes_the_place_of_the_others(self, url):
+        assert apns_body(url="https://example.com", overrides={"url": url})["carillon"]["url"] == url
+        assert apns_body(overrides={"url": url})["carillon"]["url"] == url
+
+    def test_its_own_link_counts_among_its_bytes(self):
+        both = {"url": "https://example.com", "overrides": {"url": "shop://" + "x" * 200}}
+        grown = len("shop://") + 200 - len("https://example.com")
+        assert (
+            apns_payload.render(message(**both)).size
+            == apns_payload.render(message(url=both["url"])).size + grown
+        )
+
     def test_a_background_push_shows_nothing(self):
         assert apns_body(overrides={"push_type": "background"})["aps"] == {"content-available": 1}
 
@@ -110,6 +123,8 @@ class TestApns:
             ({"push_type": "liveactivity", "event": "start", "content_state": {}}, "attributes_type"),
             ({"push_type": "shout"}, "push_type"),
             ({"badge": -1}, "badge"),
+            ({"url": "javascript:alert(1)"}, "url"),
+            ({"url": "orders/12"}, "url"),
             ({"badge": "1"}, "badge"),
             ({"sound": {"volume": 2, "name": "x"}}, "sound"),
             ({"payload": {"aps": {}}}, "payload.aps"),
@@ -163,6 +178,11 @@ class TestFcm:
         with pytest.raises(ValueError, match=f"data.{key}"):
             fcm_payload.render(message(data={key: "x"}))
 
+    def test_its_own_link_takes_the_place_of_the_others(self):
+        said = message(url="https://example.com", overrides={"url": "shop://orders/12"})
+        body = orjson.loads(fcm_payload.body(fcm_payload.render(said), b'"fid":"x"', 0))
+        assert body["message"]["data"]["carillon_url"] == "shop://orders/12"
+
     def test_data_of_another_type_is_refused(self):
         with pytest.raises(ValueError, match=r"data\.n"):
             fcm_payload.render(message(data={"n": 7}))
@@ -171,6 +191,7 @@ class TestFcm:
         ("overrides", "field"),
         [
             ({"color": "red"}, "color"),
+            ({"url": "data:text/html,x"}, "url"),
             ({"notification_priority": "urgent"}, "notification_priority"),
             ({"analytics_label": "a b"}, "analytics_label"),
             ({"data": {"x": 1}}, "data"),
@@ -243,6 +264,12 @@ class TestWebPush:
         body = orjson.loads(webpush_payload.render(message()).plaintext)
         assert body["notification"]["navigate"] == "/", "a declarative message without it is none"
 
+    @pytest.mark.parametrize("url", ["https://example.com/web", "/orders/12"])
+    def test_its_own_link_takes_the_place_of_the_others(self, url):
+        said = message(url="https://example.com", overrides={"navigate": url})
+        shown = orjson.loads(webpush_payload.render(said).plaintext)["notification"]
+        assert shown["navigate"] == shown["data"]["url"] == url
+
     def test_it_may_be_left_to_the_service_worker(self):
         body = orjson.loads(webpush_payload.render(message(overrides={"declarative": False})).plaintext)
         assert "web_push" not in body
@@ -253,6 +280,7 @@ class TestWebPush:
             ({"renotify": True}, "renotify"),
             ({"silent": True, "vibrate": [1]}, "vibrate"),
             ({"urgency": "urgent"}, "urgency"),
+            ({"navigate": "JavaScript:alert(1)"}, "navigate"),
             ({"data": {"carillon": "x"}}, "data.carillon"),
         ],
     )
