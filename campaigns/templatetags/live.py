@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django import template
 
 register = template.Library()
-
-
-@register.filter
-def of(values: Mapping[str, Any] | None, key: str) -> Any:
-    return (values or {}).get(key, "")
 
 
 @register.filter
