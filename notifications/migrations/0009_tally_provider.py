@@ -1,4 +1,7 @@
-"""Tallies tell providers apart. What was counted before stays, under no provider ("")."""
+"""Tallies tell providers apart. What was counted before stays, under no provider ("").
+
+Workers of the version before cannot count into it: stop them first.
+"""
 
 from django.db import migrations, models
 

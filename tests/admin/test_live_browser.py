@@ -137,7 +137,8 @@ def test_it_fits_and_is_accessible(page: Any, compared: Campaign, width: int, sc
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         browser.assert_accessible(page)
         small = page.evaluate(
-            "innerWidth > 400 ? [] : [...document.querySelectorAll('main .c-btn, #live-deeds .c-btn, .l-by a, summary')]"
+            "innerWidth > 400 ? []"
+            " : [...document.querySelectorAll('main .c-btn, #live-deeds .c-btn, .l-by a, summary')]"
             ".filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44).map((one) => one.outerHTML)"
         )
         assert not small
