@@ -32,9 +32,9 @@ LEDGER = """
     WHERE d.application_id = %(application)s
 """
 TALLIES = """
-    INSERT INTO notifications_tally (notification_id, slot, outcome, reason, count)
-    SELECT notification_id, 0, outcome, reason, count(*) FROM notifications_delivery
-    WHERE notification_id = ANY (%(ids)s) GROUP BY 1, 3, 4
+    INSERT INTO notifications_tally (notification_id, slot, outcome, reason, provider, count)
+    SELECT notification_id, 0, outcome, reason, split_part(lane, '.', 1), count(*) FROM notifications_delivery
+    WHERE notification_id = ANY (%(ids)s) GROUP BY 1, 3, 4, 5
 """
 ROLLUPS = """
     INSERT INTO notifications_rollup (notification_id, application_id, at, platform, language, outcome, count)

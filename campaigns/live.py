@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from campaigns import charts, experiments, recipients, timetable, transitions, watched, words
+from campaigns import charts, experiments, timetable, transitions, watched, words
 from campaigns.models import Campaign, Run, Stage
 from campaigns.watched import Watched
 from notifications import rollups
@@ -141,7 +141,6 @@ def moving(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, seen: 
         "may_list": list_url is not None,
         "sum": watched.linked(progress.sum, list_url) if list_url else progress.sum,
         "steps": seen.steps if len(seen.steps) > 1 else [],
-        "providers": recipients.providers(seen.run, seen.ids) if progress.sum.problems else {},
         "blocked": blocked_credentials(campaign.application_id) if progress.is_open else [],
         "stop": STOPS.get(seen.run.paused_for) if campaign.status == Campaign.Status.PAUSED else None,
         "is_paused": campaign.status == Campaign.Status.PAUSED and seen.is_latest,
@@ -286,13 +285,13 @@ def _links(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: R
 
 
 def _lists(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign, run: Run) -> Any:
-    """Of a result and a reason: the list of those recipients. None: not for this person's eyes."""
+    """Of a result, a reason and a provider: the list of those recipients. None: not for this person's eyes."""
     if not admin.may(request, MAY_LIST, campaign):
         return None
     address = admin.url("recipients", campaign)
 
-    def url(result: str, reason: str) -> str:
-        query = {"run": run.number, "result": result, **({"reason": reason} if reason else {})}
-        return f"{address}?{urlencode(query)}"
+    def url(result: str, reason: str, provider: str = "") -> str:
+        query = {"run": run.number, "result": result, "reason": reason, "provider": provider}
+        return f"{address}?{urlencode({name: value for name, value in query.items() if value})}"
 
     return url

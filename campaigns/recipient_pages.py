@@ -22,9 +22,16 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
     if result not in recipients.RESULTS:
         raise Http404("There is no such result.")
     reason = request.GET.get("reason", "")[:60]
+    provider = request.GET.get("provider", "")
+    if provider and provider not in reasons.PROVIDERS:
+        raise Http404("There is no such provider.")
     try:
         lines, following = recipients.page(
-            run, result=result, reason=reason, after=Place.read(request.GET.get("after", ""))
+            run,
+            result=result,
+            reason=reason,
+            provider=provider,
+            after=Place.read(request.GET.get("after", "")),
         )
     except patience.TooSlow:
         lines, following, is_slow = [], None, True
@@ -32,7 +39,8 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         is_slow = False
     seen = watched.look(campaign, run)
     part = seen.progress.sum.of(result)
-    query = {"run": run.number, "result": result, **({"reason": reason} if reason else {})}
+    asked = {"run": run.number, "result": result, "reason": reason, "provider": provider}
+    query = {name: value for name, value in asked.items() if value}
     context = {
         "title": f"{campaign}: {part.word.lower()}",
         "campaign": campaign,
@@ -42,7 +50,8 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         "part": part,
         "reason": reason,
         "words": reasons.words(reason) if reason else None,
-        "total": _total(seen.progress.sum, result, reason),
+        "provider": reasons.PROVIDERS.get(provider, ""),
+        "total": _total(seen.progress.sum, result, reason, provider),
         "rows": [(line, _explain_url(campaign, line)) for line in lines],
         "is_slow": is_slow,
         "is_first": not request.GET.get("after"),
@@ -60,9 +69,16 @@ def _run(request: HttpRequest, campaign: Campaign) -> Run:
     return run
 
 
-def _total(found: sums.Sum, result: str, reason: str) -> int:
+def _total(found: sums.Sum, result: str, reason: str, provider: str) -> int | None:
+    """None: they are not counted apart."""
+    if not reason:
+        return found.of(result).count if not provider else None
     rows = {"failed": found.problems, "suppressed": found.held_back}.get(result, ())
-    return next((row.count for row in rows if row.reason == reason), 0) if reason else found.of(result).count
+    row = next((row for row in rows if row.reason == reason), None)
+    if not provider or row is None:
+        return row.count if row else 0
+    by_provider = {one.provider: one.count for one in row.providers}
+    return None if not by_provider or "" in by_provider else by_provider.get(provider, 0)
 
 
 def _explain_url(campaign: Campaign, line: Line) -> str:

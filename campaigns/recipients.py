@@ -12,9 +12,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.cache import cache
-from django.db import connection
-
 from campaigns.models import Run, Stage
 from config import patience
 from devices.models import Device, Subscriber
@@ -80,14 +77,16 @@ class Line:
 
 
 def page(
-    run: Run, *, result: str, reason: str = "", after: Place, size: int = PER_PAGE
+    run: Run, *, result: str, reason: str = "", provider: str = "", after: Place, size: int = PER_PAGE
 ) -> tuple[list[Line], Place | None]:
-    """The next lines, and where they end if there are more. Raises TooSlow where there are too many others."""
+    """The next lines, and where they end if there are more. Raises TooSlow where there are too many others.
+    provider: a key of notifications.reasons.PROVIDERS, "" for any."""
     stages = _stages(run)
     stretches = [(stage, outcome) for stage in stages for outcome in RESULTS.get(result, ())]
     found: list[tuple[Stage, Delivery]] = []
     place = after
-    told = _told(stages, reason) if reason and result != "pending" else None  # of those there is no tally
+    # Of those who wait there is no tally.
+    told = _told(stages, reason, provider) if reason and result != "pending" else None
     with patience.within(PATIENCE):
         for number, (stage, outcome) in enumerate(stretches):
             if number < after.stretch or len(found) > size:
@@ -96,6 +95,7 @@ def page(
                 continue  # it would read all lines of the outcome to find none
             lines = _lines(run, stage).filter(outcome=outcome)
             lines = lines.filter(reason=reason) if reason else lines
+            lines = lines.filter(lane__startswith=f"{provider}.") if provider else lines
             since = after.id if number == after.stretch else 0
             for line in lines.filter(id__gt=since)[: size + 1 - len(found)]:
                 found.append((stage, line))
@@ -104,10 +104,12 @@ def page(
     return _named(run, found[:size]), place if len(found) > size else None
 
 
-def _told(stages: Sequence[Stage], reason: str) -> set[tuple[UUID, str]]:
-    """Notifications and outcomes that have lines with this reason, by the tallies."""
+def _told(stages: Sequence[Stage], reason: str, provider: str) -> set[tuple[UUID, str]]:
+    """Notifications and outcomes that have lines with this reason, by the tallies; of which provider, old ones
+    do not say."""
     ids = [stage.notification_id for stage in stages if stage.notification_id]
     known = Tally.objects.filter(notification_id__in=ids, reason=reason, count__gt=0)
+    known = known.filter(provider__in=(provider, "")) if provider else known
     return set(known.values_list("notification_id", "outcome"))
 
 
@@ -141,48 +143,6 @@ def _named(run: Run, found: Sequence[tuple[Stage, Delivery]]) -> list[Line]:
         Line(line, stage, people.get(line.subscriber_id or 0), *devices.get(line.device_id or 0, (None, "")))
         for stage, line in found
     ]
-
-
-# --- which providers a reason came from -----------------------------------------------------------
-
-# Of the newest thousand of each notification and outcome: enough to name who said it, not to count.
-SAMPLED = """
-    SELECT l.reason, split_part(l.lane, '.', 1), count(*)
-    FROM unnest(%(ids)s::uuid[]) AS n (id) CROSS JOIN unnest(%(outcomes)s::text[]) AS o (outcome)
-    CROSS JOIN LATERAL (
-        SELECT reason, lane FROM notifications_delivery d
-        WHERE d.notification_id = n.id AND d.outcome = o.outcome
-            AND d.outcome NOT IN ('accepted', 'suppressed') AND d.at >= %(since)s
-        ORDER BY d.id DESC LIMIT 1000
-    ) l GROUP BY 1, 2 ORDER BY 3 DESC
-"""
-
-
-REMEMBERED = 20  # seconds
-
-
-def providers(run: Run, ids: Sequence[UUID]) -> dict[str, str]:
-    """Of each reason for failing, who said so lately: "Apple, Google"."""
-    key = f"carillon:providers:{run.id}"
-    found: dict[str, str] | None = cache.get(key)
-    if found is None:
-        found = _providers(run, ids)
-        cache.set(key, found, timeout=REMEMBERED)
-    return found
-
-
-def _providers(run: Run, ids: Sequence[UUID]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    given: dict[str, Any] = {
-        "ids": list(ids),
-        "outcomes": list(RESULTS["failed"]),
-        "since": run.created_at - timedelta(hours=1),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(SAMPLED, given)
-        for reason, provider, _ in cursor.fetchall():
-            found.setdefault(reason, []).append(reasons.PROVIDERS.get(provider, provider))
-    return {reason: ", ".join(name for name in names if name) for reason, names in found.items()}
 
 
 # --- CSV ------------------------------------------------------------------------------------------

@@ -254,10 +254,20 @@ def span(seconds: float) -> str:
 
 
 def linked(found: sums.Sum, url: Any) -> sums.Sum:
-    """url: of (result, reason)."""
+    """url: of (result, reason, provider)."""
     return replace(
         found,
         parts=tuple(replace(part, url=url(part.key, "")) for part in found.parts),
-        problems=tuple(replace(row, url=url(row.kind, row.reason)) for row in found.problems),
+        problems=tuple(
+            replace(row, url=url(row.kind, row.reason), providers=_linked_providers(row, url))
+            for row in found.problems
+        ),
         held_back=tuple(replace(row, url=url(row.kind, row.reason)) for row in found.held_back),
+    )
+
+
+def _linked_providers(row: sums.Row, url: Any) -> tuple[sums.ByProvider, ...]:
+    return tuple(
+        replace(one, url=url(row.kind, row.reason, one.provider)) if one.provider else one
+        for one in row.providers
     )

@@ -13,6 +13,10 @@ PROVIDERS = (*dict.fromkeys(PROVIDER_OF_PLATFORM.values()), *STAND_INS)
 LANES = tuple(f"{provider}.{kind}" for provider in PROVIDERS for kind in (TRANSACTIONAL, CAMPAIGN))
 
 
+# `provider_of` in SQL, of a column `lane`.
+PROVIDER = "split_part(lane, '.', 1)"
+
+
 def provider_of(lane: str) -> str:
     return lane.partition(".")[0]
 

@@ -282,15 +282,15 @@ class Delivery(models.Model):
 
 class Tally(models.Model):
     """Counts of final outcomes, incremented with the Delivery rows they count; what pages and the API read.
+    `slot` spreads the increments of concurrent senders over rows; readers sum. `provider`: that of the rows' lane;
+    "": they have none, or were counted before migration 0009."""
 
-    `slot` spreads the increments of concurrent senders over rows; readers sum.
-    """
-
-    pk = models.CompositePrimaryKey("notification_id", "slot", "outcome", "reason")
+    pk = models.CompositePrimaryKey("notification_id", "slot", "outcome", "reason", "provider")
     notification_id = models.UUIDField()
     slot = models.SmallIntegerField()
     outcome = models.CharField(max_length=12, choices=Delivery.Outcome)
     reason = models.CharField(max_length=60)
+    provider = models.CharField(max_length=16, default="")
     # One slot may fall below zero (a replay takes back what another slot counted); their sum does not.
     count = models.BigIntegerField()
 

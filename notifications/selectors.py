@@ -18,6 +18,8 @@ Outcome = Delivery.Outcome
 PAUSED = "paused"  # shown in place of the stored status
 
 FAILURES = (Outcome.UNREGISTERED, Outcome.REJECTED, Outcome.FAILED)
+# What a provider had a part in.
+BY_PROVIDER = (Outcome.ACCEPTED, Outcome.UNCERTAIN, *FAILURES)
 
 
 @remembered
@@ -53,13 +55,20 @@ def counts(notifications: Sequence[Notification]) -> dict[UUID, dict[str, Any]]:
     """recipients = pending + accepted + suppressed + failed + uncertain + cancelled, for each (law 2).
 
     Two queries for all. `received`, `opened`, `clicked` and `converted` are what was told, not part of the sum.
+    `providers`: accepted, failed and uncertain by provider; what was counted before that was told apart is in none.
     """
     found = {notification.id: empty_counts(notification.recipient_count) for notification in notifications}
-    for id, recipients, outcome, reason, count in _tallies(list(found)):
-        found[id]["recipients"] = recipients
-        if outcome is not None and reason is not None and count:
-            _add(found[id], outcome, reason, count)
+    for id, recipients, outcome, reason, provider, count in _tallies(list(found)):
+        row = found[id]
+        row["recipients"] = recipients
+        if outcome is None or reason is None:
+            continue
+        _add(row, outcome, reason, count)
+        if provider and outcome in BY_PROVIDER:
+            own = row["providers"].setdefault(provider, {"accepted": 0, "failed": {}, "uncertain": 0})
+            _add(own, outcome, reason, count)
     for row in found.values():
+        _tidy(row)
         settled = row["accepted"] + row["uncertain"] + row["cancelled"]
         settled += sum(row["suppressed"].values()) + sum(row["failed"].values())
         row["pending"] = max(0, row["recipients"] - settled)
@@ -82,6 +91,7 @@ def empty_counts(recipients: int = 0) -> dict[str, Any]:
         "opened": 0,
         "clicked": 0,
         "converted": 0,
+        "providers": {},
     }
 
 
@@ -89,13 +99,16 @@ def added(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts of several notifications as those of one."""
     total: dict[str, Any] = empty_counts()
     for row in rows:
-        for key, value in row.items():
-            if isinstance(value, Mapping):
-                for reason, count in value.items():
-                    total[key][reason] = total[key].get(reason, 0) + count
-            else:
-                total[key] = total.get(key, 0) + value
+        _add_all(total, row)
     return total
+
+
+def _add_all(total: dict[str, Any], row: Mapping[str, Any]) -> None:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            _add_all(total.setdefault(key, {}), value)
+        else:
+            total[key] = total.get(key, 0) + value
 
 
 def _add(row: dict[str, Any], outcome: str, reason: str, count: int) -> None:
@@ -107,13 +120,27 @@ def _add(row: dict[str, Any], outcome: str, reason: str, count: int) -> None:
         row[outcome] += count
 
 
-def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, int, str | None, str | None, int | None]]:
+def _tidy(row: dict[str, Any]) -> None:
+    """Largest first, without what replays have taken back."""
+    for kind in ("suppressed", "failed"):
+        row[kind] = _largest_first(row[kind])
+    for own in row["providers"].values():
+        # Below zero: counted before providers were, and taken back since.
+        own["failed"] = _largest_first({reason: max(0, count) for reason, count in own["failed"].items()})
+    row["providers"] = {provider: own for provider, own in row["providers"].items() if any(own.values())}
+
+
+def _largest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in sorted(counts.items(), key=lambda item: -item[1]) if count}
+
+
+def _tallies(ids: Iterable[UUID]) -> list[tuple[UUID, int, str | None, str | None, str | None, int]]:
     """Recipients and outcomes as of one instant, so that they add up while the audience is being resolved."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT n.id, n.recipient_count, t.outcome, t.reason, sum(t.count)::bigint"
+            "SELECT n.id, n.recipient_count, t.outcome, t.reason, t.provider, sum(t.count)::bigint"
             " FROM notifications_notification n LEFT JOIN notifications_tally t ON t.notification_id = n.id"
-            " WHERE n.id = ANY (%s) GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 5 DESC",
+            " WHERE n.id = ANY (%s) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 3, 4, 5",
             [list(ids)],
         )
         return cursor.fetchall()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 from uuid import UUID
@@ -40,8 +40,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class ByProvider:
+    """One provider's part of a row. provider: "" of what was counted before providers were told apart."""
+
+    provider: str
+    word: str
+    count: int
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table "Why not everyone"."""
+    """A line of the table "Why not everyone". providers: of failures, the largest first; empty: not known."""
 
     reason: str
     words: reasons.Words
@@ -49,6 +59,7 @@ class Row:
     count: int
     share: str
     url: str
+    providers: tuple[ByProvider, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,10 @@ def of(notification_ids: Sequence[UUID], counts: Mapping[str, Any]) -> Sum:
     return Sum(
         recipients=recipients,
         parts=parts,
-        problems=_rows(notification_ids, "failed", counts["failed"]),
+        problems=tuple(
+            replace(row, providers=_by_provider(row, counts["providers"]))
+            for row in _rows(notification_ids, "failed", counts["failed"])
+        ),
         held_back=_rows(notification_ids, "suppressed", counts["suppressed"]),
         settled=settled,
         # 100 only when nothing is left: a rounded 99.6 would call it finished.
@@ -120,6 +134,20 @@ def _rows(
         )
         for reason, count in sorted(counts.items(), key=lambda item: -item[1])
     )
+
+
+def _by_provider(row: Row, providers: Mapping[str, Mapping[str, Any]]) -> tuple[ByProvider, ...]:
+    """They add up to the row's count."""
+    found = [
+        ByProvider(provider, reasons.PROVIDERS.get(provider, provider), count)
+        for provider, own in providers.items()
+        if (count := own["failed"].get(row.reason, 0))
+    ]
+    found.sort(key=lambda one: -one.count)
+    older = row.count - sum(one.count for one in found)
+    if found and older > 0:
+        found.append(ByProvider("", "Not known", older))
+    return tuple(found)
 
 
 def _total(value: int | Mapping[str, int]) -> int:

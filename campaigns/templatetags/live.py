@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django import template
 from django.contrib.auth.models import User
 
@@ -12,11 +9,6 @@ from campaigns import approving, selectors, transitions
 from campaigns.models import Campaign
 
 register = template.Library()
-
-
-@register.filter
-def of(values: Mapping[str, Any] | None, key: str) -> Any:
-    return (values or {}).get(key, "")
 
 
 @register.filter

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db import connection
 
+from notifications import lanes
 from notifications.models import Batch, Notification
 from notifications.pipeline import caps, pause, resolve
 
@@ -32,13 +33,13 @@ CANCEL = """
         FROM taken t CROSS JOIN LATERAL unnest(t.device_ids) AS r (device_id)
         LEFT JOIN devices_device d ON d.id = r.device_id
     ),
-    counted AS (SELECT coalesce(sum(cardinality(device_ids)), 0) AS n FROM taken),
     tallied AS (
-        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-        SELECT %(id)s, 0, 'cancelled', 'cancelled', n FROM counted WHERE n > 0
-        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+        SELECT %(id)s, 0, 'cancelled', 'cancelled', {provider} AS provider, sum(cardinality(device_ids))
+        FROM taken GROUP BY provider ORDER BY provider
+        ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
     ) {given_back}
-    SELECT n FROM counted
+    SELECT coalesce(sum(cardinality(device_ids)), 0)::bigint FROM taken
 """
 
 
@@ -53,5 +54,6 @@ def open_batches(notification: Notification) -> int:
     """Settle what is not being sent just now; recipients cancelled. Call again for what comes back as a retry."""
     given_back = caps.GIVE_BACK if resolve.is_capped(notification.category_id) else ""
     with connection.cursor() as cursor:
-        cursor.execute(CANCEL.format(given_back=given_back), {"id": notification.id})
+        statement = CANCEL.format(given_back=given_back, provider=lanes.PROVIDER)
+        cursor.execute(statement, {"id": notification.id})
         return cursor.fetchone()[0]

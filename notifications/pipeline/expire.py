@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
+from notifications import lanes
 from notifications.pipeline import timing
 
 EXPIRE = """
@@ -30,10 +31,10 @@ EXPIRE = """
         LEFT JOIN devices_device d ON d.id = r.device_id
     ),
     tallied AS (
-        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-        SELECT notification_id, 0, 'failed', 'expired', sum(cardinality(device_ids))
-        FROM taken GROUP BY notification_id ORDER BY notification_id
-        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+        SELECT notification_id, 0, 'failed', 'expired', {provider} AS provider, sum(cardinality(device_ids))
+        FROM taken GROUP BY notification_id, provider ORDER BY notification_id, provider
+        ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
     )
     SELECT coalesce(sum(cardinality(device_ids)), 0)::bigint FROM taken
 """
@@ -45,7 +46,8 @@ def stopped() -> int:
     with connection.cursor() as cursor:
         for status in ("ready", "waiting"):  # each has an index of its own
             cursor.execute(
-                EXPIRE.format(status=status, begins=timing.BEGINS), {"ttl": timing.LIFETIME.total_seconds()}
+                EXPIRE.format(status=status, begins=timing.BEGINS, provider=lanes.PROVIDER),
+                {"ttl": timing.LIFETIME.total_seconds()},
             )
             given_up += cursor.fetchone()[0]
     return given_up

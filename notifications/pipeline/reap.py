@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from django.db import connection
 
+from notifications import lanes
+
 # As often as any provider's table allows; a batch that kills its senders must not go round for ever.
 MOST_ATTEMPTS = 5
 
-REAP = """
+REAP = f"""
     WITH dead AS (
         SELECT b.id FROM notifications_batch b
         WHERE b.status = 'sending' AND b.lease_until < now()
@@ -43,10 +45,11 @@ REAP = """
         LEFT JOIN devices_device d ON d.id = r.device_id
     ),
     tallied AS (
-        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-        SELECT notification_id, 0, 'uncertain', 'sender_died', sum(cardinality(device_ids))
-        FROM judged WHERE NOT again GROUP BY notification_id ORDER BY notification_id
-        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+        SELECT notification_id, 0, 'uncertain', 'sender_died', {lanes.PROVIDER} AS provider,
+            sum(cardinality(device_ids))
+        FROM judged WHERE NOT again GROUP BY notification_id, provider ORDER BY notification_id, provider
+        ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
     )
     SELECT lane, again, sum(cardinality(device_ids)) FROM judged GROUP BY lane, again
 """

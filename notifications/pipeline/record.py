@@ -78,13 +78,14 @@ COPY = """
         reason, attempt, provider_id, detail) FROM STDIN
 """
 
+# A flush is of one lane, so of one provider: this is the order of the whole key, the same for all who count.
 TALLY = """
-    INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-    SELECT n, %(slot)s, o, r, c
+    INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+    SELECT n, %(slot)s, o, r, %(provider)s, c
     FROM unnest(%(notifications)s::uuid[], %(outcomes)s::text[], %(reasons)s::text[], %(counts)s::bigint[])
         AS g (n, o, r, c)
     ORDER BY n, o, r
-    ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+    ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
 """
 
 LEARN_ENVIRONMENT = """
@@ -251,7 +252,7 @@ async def _write(connection: AsyncConnection, lane: str, entries: Entries, most:
             async with cursor.copy(COPY) as copy:
                 await copy.write("".join(entries.lines))
         if entries.tallies:
-            await cursor.execute(TALLY, _tally_columns(entries.tallies))
+            await cursor.execute(TALLY, _tally_columns(lane, entries.tallies))
         for application_id in sorted(entries.gone):
             gone = entries.gone[application_id]
             await retire.devices(connection, application_id, lanes.provider_of(lane), gone)
@@ -263,9 +264,10 @@ async def _write(connection: AsyncConnection, lane: str, entries: Entries, most:
             await cursor.execute(RETRY, {"lane": lane, **_retry_columns(entries.retries, most)})
 
 
-def _tally_columns(tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, object]:
+def _tally_columns(lane: str, tallies: Mapping[tuple[UUID, str, str], int]) -> dict[str, object]:
     return {
         "slot": os.getpid() % SLOTS,
+        "provider": lanes.provider_of(lane),
         "notifications": [notification for notification, _, _ in tallies],
         "outcomes": [str(outcome) for _, outcome, _ in tallies],
         "reasons": [reason for _, _, reason in tallies],

@@ -125,10 +125,11 @@ REPLAY = f"""
         FROM picked
     ),
     tallied AS (
-        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-        SELECT notification_id, 0, outcome, reason, -count(*)
-        FROM picked GROUP BY notification_id, outcome, reason ORDER BY notification_id, outcome, reason
-        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+        SELECT notification_id, 0, outcome, reason, {lanes.PROVIDER} AS provider, -count(*)
+        FROM picked GROUP BY notification_id, outcome, reason, provider
+        ORDER BY notification_id, outcome, reason, provider
+        ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
     ),
     counted AS (SELECT notification_id, count(*) AS recipients FROM picked GROUP BY 1),
     reopened AS (

@@ -104,10 +104,12 @@ BATCHES = f"""{{reserved}},
         FROM {{settled}} WHERE reason IS NOT NULL
     ),
     tallied AS (
-        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, count)
-        SELECT notification_id, %(slot)s, 'suppressed', reason, count(*)
-        FROM {{settled}} WHERE reason IS NOT NULL GROUP BY notification_id, reason ORDER BY notification_id, reason
-        ON CONFLICT (notification_id, slot, outcome, reason) DO UPDATE SET count = t.count + excluded.count
+        INSERT INTO notifications_tally AS t (notification_id, slot, outcome, reason, provider, count)
+        SELECT notification_id, %(slot)s, 'suppressed', reason, coalesce({lanes.PROVIDER}, '') AS provider, count(*)
+        -- All lanes here are of one kind, so each has a provider of its own.
+        FROM {{settled}} WHERE reason IS NOT NULL GROUP BY notification_id, reason, lane
+        ORDER BY notification_id, reason, provider
+        ON CONFLICT (notification_id, slot, outcome, reason, provider) DO UPDATE SET count = t.count + excluded.count
     ) {{also}}
     SELECT notification_id, CASE WHEN reason IS NULL THEN lane END, count(*) FROM {{settled}} GROUP BY 1, 2
 """

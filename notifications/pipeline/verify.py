@@ -1,6 +1,6 @@
 """The sum, counted again from the rows themselves (laws 2 and 3): recipients against results and what is open,
-tallies against the ledger, one final outcome per recipient. Everything about one notification is read from one
-snapshot, so that work in progress is never taken for a fault.
+tallies against the ledger, provider by provider, one final outcome per recipient. Everything about one notification
+is read from one snapshot, so that work in progress is never taken for a fault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from notifications import reasons
+from notifications import lanes, reasons
 from notifications.models import Delivery
 
 # One statement takes as many notifications as fit: single sends by the thousand, a large one alone.
@@ -32,6 +32,7 @@ CHECKER_LOCK = 0x0CA7_1111
 WORDS = {
     "sum": "Recipients: {expected:,}, but results and those waiting add up to {found:,}.",
     "tally": "{about}: {found:,} shown, {expected:,} in the ledger.",
+    "provider": "{about}: {found:,} shown, {expected:,} in the ledger.",
     "negative": "{about}: {found:,} shown, which is less than none.",
     "twice": "Recipients with more than one final result: {found:,}.",
     "taken_back": "Recipients with a final result taken back that they did not have: {found:,}.",
@@ -43,7 +44,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """kind: a key of WORDS. about: the outcome and reason, if it is about one. devices: a few of them."""
+    """kind: a key of WORDS. about: the outcome, reason and provider, if it is about one. devices: a few of them."""
 
     kind: str
     expected: int
@@ -231,44 +232,44 @@ NOTIFICATIONS = """
 """
 
 TALLIES = """
-    SELECT notification_id, outcome, reason, sum(count)::bigint
-    FROM notifications_tally WHERE notification_id = ANY (%(ids)s::uuid[]) GROUP BY 1, 2, 3
+    SELECT notification_id, outcome, reason, provider, sum(count)::bigint
+    FROM notifications_tally WHERE notification_id = ANY (%(ids)s::uuid[]) GROUP BY 1, 2, 3, 4
 """
 
 # One pass over the lines, grouped at once by outcome and by recipient (1 M lines: 1.3 to 1.8 s in 64 MB).
 # Whoever leads to no device is known by the address asked for; of whom was erased nothing is left but the count.
-RECOUNT = """
+RECOUNT = f"""
     WITH lines AS (
-        SELECT notification_id, reason, device_id, CASE WHEN device_id IS NULL THEN detail END AS address,
+        SELECT notification_id, reason, lane, device_id, CASE WHEN device_id IS NULL THEN detail END AS address,
             CASE outcome WHEN 'replayed' THEN detail ELSE outcome END AS outcome,
             CASE outcome WHEN 'replayed' THEN -1 ELSE 1 END AS final, 0 AS open
         FROM notifications_delivery
         WHERE notification_id = ANY (%(ids)s::uuid[]) AND at >= %(since)s::timestamptz
             AND outcome <> ALL (%(not_final)s)
         UNION ALL
-        SELECT notification_id, NULL, unnest(device_ids), NULL, NULL, 0, 1
+        SELECT notification_id, NULL, NULL, unnest(device_ids), NULL, NULL, 0, 1
         FROM notifications_batch WHERE notification_id = ANY (%(ids)s::uuid[])
     ),
     grouped AS (
-        SELECT notification_id, outcome, reason, device_id, address, GROUPING(outcome) AS is_recipient,
+        SELECT notification_id, outcome, reason, lane, device_id, address, GROUPING(outcome) AS is_recipient,
             sum(final) AS final, sum(open) AS open, count(*) AS lines
         FROM lines
-        GROUP BY GROUPING SETS ((notification_id, outcome, reason), (notification_id, device_id, address))
+        GROUP BY GROUPING SETS ((notification_id, outcome, reason, lane), (notification_id, device_id, address))
         HAVING GROUPING(outcome) = 0 AND outcome IS NOT NULL
             OR GROUPING(outcome) = 1 AND (address = '' OR sum(final) < 0 OR sum(final) + sum(open) > 1)
     )
     SELECT notification_id,
         CASE WHEN is_recipient = 0 THEN 'count' WHEN address = '' THEN 'erased' WHEN final < 0 THEN 'taken_back'
             WHEN final > 1 THEN 'twice' WHEN open > 1 THEN 'open_twice' ELSE 'open_and_final' END,
-        outcome, reason, sum(final)::bigint, sum(lines)::bigint,
+        outcome, reason, {lanes.PROVIDER}, sum(final)::bigint, sum(lines)::bigint,
         count(*), (array_agg(device_id ORDER BY device_id))[1:5]
-    FROM grouped GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    FROM grouped GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
 """
 
 # Replayed lines take back what they name.
 NOT_FINAL = [str(outcome) for outcome in Delivery.NOT_FINAL if outcome != Delivery.Outcome.REPLAYED]
 
-Counts = Counter[tuple[str, str]]  # (outcome, reason)
+Counts = Counter[tuple[str, str, str]]  # (outcome, reason, provider)
 
 
 def _check(cursor: CursorWrapper, ids: Sequence[UUID], ledger_start: datetime | None) -> list[Checked]:
@@ -302,8 +303,8 @@ def _check(cursor: CursorWrapper, ids: Sequence[UUID], ledger_start: datetime | 
 def _tallies(cursor: CursorWrapper, ids: Sequence[UUID]) -> Mapping[UUID, Counts]:
     tallies: defaultdict[UUID, Counts] = defaultdict(Counter)
     cursor.execute(TALLIES, {"ids": array(ids)})
-    for id, outcome, reason, count in cursor.fetchall():
-        tallies[id][outcome, reason] = count
+    for id, outcome, reason, provider, count in cursor.fetchall():
+        tallies[id][outcome, reason, provider] = count
     return tallies
 
 
@@ -318,9 +319,9 @@ def _recount(
         # Older partitions need not be looked at; a day for clocks that differ.
         since = min(created.values()) - timedelta(days=1)
         cursor.execute(RECOUNT, {"ids": array(created), "since": since, "not_final": NOT_FINAL})
-        for id, kind, outcome, reason, final, lines, recipients, devices in cursor.fetchall():
+        for id, kind, outcome, reason, provider, final, lines, recipients, devices in cursor.fetchall():
             if kind == "count":
-                counts[id][outcome, reason] = final
+                counts[id][outcome, reason, provider] = final
             elif kind == "erased":
                 erased[id] = lines
             else:
@@ -334,18 +335,34 @@ def _sum(recipients: int, accounted: int) -> list[Violation]:
 
 
 def _below_zero(tallies: Counts) -> list[Violation]:
-    return [Violation("negative", 0, count, _about(key)) for key, count in tallies.items() if count < 0]
+    """Of all providers together: a replay may take back by name what was counted without one."""
+    found = _of_all(tallies)
+    return [Violation("negative", 0, count, _about(*key)) for key, count in found.items() if count < 0]
 
 
 def _differences(tallies: Counts, ledger: Counts) -> list[Violation]:
+    shown, written = _of_all(tallies), _of_all(ledger)
+    wrong = {key for key in shown.keys() | written.keys() if shown[key] != written[key]}
     return [
-        Violation("tally", ledger[key], tallies[key], _about(key))
-        for key in sorted(tallies.keys() | ledger.keys())
-        if tallies[key] != ledger[key]
+        *(Violation("tally", written[key], shown[key], _about(*key)) for key in sorted(wrong)),
+        # Where the sum is right, no provider has more than its lines. Less it may have: what was counted before
+        # tallies knew of providers is under none of them.
+        *(
+            Violation("provider", ledger[key], count, _about(*key))
+            for key, count in sorted(tallies.items())
+            if key[:2] not in wrong and key[2] and count > ledger[key]
+        ),
     ]
 
 
-def _about(key: tuple[str, str]) -> str:
-    outcome, reason = key
+def _of_all(counts: Counts) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for (outcome, reason, _), count in counts.items():
+        found[outcome, reason] += count
+    return found
+
+
+def _about(outcome: str, reason: str, provider: str = "") -> str:
     label = dict(Delivery.Outcome.choices).get(outcome, outcome)
-    return f"{label} ({reasons.words(reason).title})" if reason else str(label)
+    said = f"{label} ({reasons.words(reason).title})" if reason else str(label)
+    return f"{said}, {reasons.PROVIDERS.get(provider, provider)}" if provider else said

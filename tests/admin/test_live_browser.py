@@ -125,7 +125,10 @@ def test_the_winner_is_sent_and_early_looks_stay_open(page: Any, compared: Campa
 def test_it_fits_and_is_accessible(page: Any, compared: Campaign, width: int, scheme: str) -> None:
     ripen(compared)
     for key in "AB":
-        book(stage(compared, "send", key), "suppressed", 30, "capped")
+        one = stage(compared, "send", key)
+        book(one, "suppressed", 30, "capped")
+        for provider in ("apns", "fcm", "webpush"):
+            book(one, "rejected", 1_234, "payload_too_large", provider)
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 780})
     for url in (address(compared), address(compared, "recipients", "?result=suppressed&reason=capped")):
@@ -134,7 +137,8 @@ def test_it_fits_and_is_accessible(page: Any, compared: Campaign, width: int, sc
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         browser.assert_accessible(page)
         small = page.evaluate(
-            "innerWidth > 400 ? [] : [...document.querySelectorAll('main .c-btn, #live-deeds .c-btn, summary')]"
+            "innerWidth > 400 ? []"
+            " : [...document.querySelectorAll('main .c-btn, #live-deeds .c-btn, .l-by a, summary')]"
             ".filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44).map((one) => one.outerHTML)"
         )
         assert not small

@@ -62,10 +62,15 @@ def stage(campaign: Campaign, kind: str = "send", variant: str = "A") -> Stage:
     )
 
 
-def book(stage: Stage, outcome: str, count: int, reason: str = "") -> None:
+def book(stage: Stage, outcome: str, count: int, reason: str = "", provider: str = "") -> None:
     """As the senders count."""
     Tally.objects.create(
-        notification_id=stage.notification_id, slot=0, outcome=outcome, reason=reason, count=count
+        notification_id=stage.notification_id,
+        slot=0,
+        outcome=outcome,
+        reason=reason,
+        provider=provider,
+        count=count,
     )
 
 
@@ -124,7 +129,8 @@ def test_the_numbers_add_up_and_the_polling_ends(admin: Client, sending: Campaig
 
 
 def test_the_page_asks_for_no_row_of_the_ledger_to_count(admin: Client, sending: Campaign) -> None:
-    book(stage(sending), "accepted", 1000)
+    book(stage(sending), "accepted", 990)
+    book(stage(sending), "rejected", 10, "payload_too_large", "apns")
     for page in ("live", "live-status", "live-details"):
         with CaptureQueriesContext(
             connection,
@@ -378,6 +384,7 @@ def write(shop: Tenant, make_device: Any) -> Callable[..., Device]:
             slot=0,
             outcome=outcome,
             reason=reason,
+            provider=str(line["lane"]).partition(".")[0],
             defaults={"count": 0},
         )
         Tally.objects.filter(pk=tally.pk).update(count=tally.count + 1)
@@ -394,7 +401,6 @@ def test_who_is_behind_a_number_page_by_page(
         write(one, f"gone-{number}", "unregistered", "unregistered")
     write(one, "late", "failed", "expired", detail="<b>too late</b>")
     write(one, "fine", "accepted")
-    assert "App removed from the device Apple" in text(admin.get(address(sending, "live-status")))
     said = text(admin.get(address(sending, "recipients", "?result=failed")))
     assert all(f"gone-{number}" in said for number in range(5))
     assert "late" in said
@@ -412,6 +418,64 @@ def test_who_is_behind_a_number_page_by_page(
     assert sorted(seen) == sorted([*(f"gone-{number}" for number in range(5)), "late"])
 
     assert admin.get(address(sending, "recipients", "?result=nonsense")).status_code == 404
+
+
+def test_failures_by_provider_lead_to_their_recipients(
+    admin: Client, sending: Campaign, write: Callable[..., Device]
+) -> None:
+    one = stage(sending)
+    for person in ("tim", "sue", "kay"):
+        write(one, person, "rejected", "payload_too_large")
+    write(one, "ann", "rejected", "payload_too_large", lane="fcm.campaign")
+    write(one, "eve", "unregistered", "unregistered", lane="fcm.campaign")
+    status = admin.get(address(sending, "live-status"))
+    shown = {
+        row.reason: {by.word: (by.count, by.url) for by in row.providers}
+        for row in status.context["sum"].problems
+    }
+    url = address(sending, "recipients", "?run=1&result=failed&reason={}&provider={}")
+    assert shown == {
+        "payload_too_large": {
+            "Apple": (3, url.format("payload_too_large", "apns")),
+            "Google": (1, url.format("payload_too_large", "fcm")),
+        },
+        "unregistered": {"Google": (1, url.format("unregistered", "fcm"))},
+    }
+    assert "Apple 3 of" in text(status)
+
+    for provider, people in (("apns", {"tim", "sue", "kay"}), ("fcm", {"ann"})):
+        answer = admin.get(url.format("payload_too_large", provider))
+        assert {line.person for line, _ in answer.context["rows"]} == people
+        assert answer.context["total"] == len(people)
+    assert "(Google) 1 device in run 1" in text(answer)
+    assert admin.get(url.format("payload_too_large", "pigeon")).status_code == 404
+
+    viewer = signed_in(staff("vera", "view_campaign"))
+    status = viewer.get(address(sending, "live-status"))
+    assert "Apple 3" in text(status)
+    assert "provider=" not in status.content.decode()
+
+
+def test_counts_from_before_providers_were_told_apart_are_of_none(
+    admin: Client, sending: Campaign, write: Callable[..., Device]
+) -> None:
+    one = stage(sending)
+    write(one, "tim", "rejected", "payload_too_large")
+    Tally.objects.update(provider="")
+    answer = admin.get(address(sending, "live-status"))
+    assert [row.providers for row in answer.context["sum"].problems] == [()]
+    query = "?result=failed&reason=payload_too_large&provider=apns"
+    rows = admin.get(address(sending, "recipients", query)).context["rows"]
+    assert [line.person for line, _ in rows] == ["tim"]
+
+    write(one, "sue", "rejected", "payload_too_large")
+    answer = admin.get(address(sending, "live-status"))
+    (row,) = answer.context["sum"].problems
+    assert [(by.word, by.count) for by in row.providers] == [("Apple", 1), ("Not known", 1)]
+    said = text(admin.get(address(sending, "recipients", query)))
+    assert "tim" in said
+    assert "sue" in said
+    assert "device in run" not in said  # how many they are is not known
 
 
 def test_the_csv_holds_everybody_and_no_formula(

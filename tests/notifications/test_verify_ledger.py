@@ -312,6 +312,10 @@ TAMPERINGS = {
         f"UPDATE notifications_tally SET count = count + 1 WHERE {ACCEPTED}",
         {"sum", "tally"},
     ),
+    "results of another provider": (
+        f"UPDATE notifications_tally SET provider = 'fcm' WHERE {ACCEPTED}",
+        {"provider"},
+    ),
     "a lost line": (f"DELETE FROM notifications_delivery WHERE {ONE_OF}", {"tally"}),
     "a line of another outcome": (
         f"UPDATE notifications_delivery SET outcome = 'uncertain' WHERE {ONE_OF}",

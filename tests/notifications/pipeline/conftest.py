@@ -44,6 +44,7 @@ class Pipeline:
     tenant: Tenant
     provider: Memory = field(default_factory=Memory)
     options: dict[str, Any] = field(default_factory=dict)  # of its senders
+    lane_names: Sequence[str] = LANES
 
     def category(self, slug: str) -> Category:
         return Category.objects.get(application=self.tenant.application, slug=slug)
@@ -89,7 +90,7 @@ class Pipeline:
         asyncio.run(self._send(senders))
 
     async def _send(self, count: int) -> None:
-        senders = [self.sender() for _ in range(count)]
+        senders = [self.sender(self.lane_names) for _ in range(count)]
         running = [asyncio.create_task(sender.run()) for sender in senders]
         lanes = [lane for sender in senders for lane in sender.lanes.values()]
         idle = 0

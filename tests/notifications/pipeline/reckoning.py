@@ -18,17 +18,19 @@ NOTIFICATIONS = """
     JOIN devices_category c ON c.id = n.category_id
 """
 LINES = """
-    SELECT notification_id, device_id, outcome, reason, attempt, count(*)
-    FROM notifications_delivery GROUP BY 1, 2, 3, 4, 5
+    SELECT notification_id, device_id, outcome, reason, split_part(lane, '.', 1), attempt, count(*)
+    FROM notifications_delivery GROUP BY 1, 2, 3, 4, 5, 6
 """
 OPEN = "SELECT notification_id, unnest(device_ids), status FROM notifications_batch"
-TALLIES = "SELECT notification_id, outcome, reason, sum(count)::int FROM notifications_tally GROUP BY 1, 2, 3"
+TALLIES = """
+    SELECT notification_id, outcome, reason, provider, sum(count)::int FROM notifications_tally GROUP BY 1, 2, 3, 4
+"""
 
 NOT_FINAL = ("retry", "blocked", "resent")
 UNKNOWABLE = ("uncertain", "resent")
 
 
-Outcomes = Counter[tuple[str, str]]  # with their reasons
+Outcomes = Counter[tuple[str, str, str]]  # with their reasons and providers
 
 
 def check(arrived: Mapping[Recipient, int]) -> None:
@@ -39,16 +41,16 @@ def check(arrived: Mapping[Recipient, int]) -> None:
     final: defaultdict[UUID, Outcomes] = defaultdict(Counter)
     tallied: defaultdict[UUID, Outcomes] = defaultdict(Counter)
     still_open: Counter[UUID] = Counter()
-    for id, device, outcome, reason, attempt, count in _rows(LINES):
+    for id, device, outcome, reason, provider, attempt, count in _rows(LINES):
         lines[id, device][outcome] += count
         if outcome not in NOT_FINAL:
-            final[id][outcome, reason] += count
+            final[id][outcome, reason, provider] += count
         _follows(notifications[id][1], outcome, reason, attempt)
     for id, device, status in _rows(OPEN):
         waiting[id, device].append(status)
         still_open[id] += 1
-    for id, outcome, reason, count in _rows(TALLIES):
-        tallied[id][outcome, reason] = count
+    for id, outcome, reason, provider, count in _rows(TALLIES):
+        tallied[id][outcome, reason, provider] = count
 
     for id, (count, _) in notifications.items():
         assert count == final[id].total() + still_open[id], ("the sum", id, count, final[id], still_open[id])
