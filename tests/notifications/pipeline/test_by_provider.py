@@ -32,7 +32,8 @@ migration = import_module("notifications.migrations.0009_tally_provider")
 def vendors(pipeline: Pipeline) -> dict[str, Memory]:
     """iPhones are reached through Apple, Androids through Google; each answers for itself."""
     found = {"apns": Memory(), "fcm": Memory()}
-    for name in found:
+    for name, provider in found.items():
+        provider.name = name
         Credential.objects.create(application=pipeline.tenant.application, provider=name)
     pipeline.options = {"providers": found}
     pipeline.lane_names = [f"{name}.{kind}" for name in found for kind in ("transactional", "campaign")]
