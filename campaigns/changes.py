@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from campaigns import words
+from campaigns import contents, words
 from campaigns.document import Plan, Variant
 from campaigns.models import Campaign, Version
 from notifications.template_diff import LABELS, Change, pieces
+
+# As the composer names them.
+OWN_LINKS = {"apns": "Link on iPhone", "fcm": "Link on Android", "webpush": "Link in browsers"}
 
 
 class Changes(NamedTuple):
@@ -97,10 +100,23 @@ def _variant(plan: Plan, variant: Variant) -> Iterator[tuple[str, str]]:
         where = f"{mark}{f' ({locale})' if locale else ''}"
         for label, text in _texts(texts):
             yield f"{label}{where}", text
-    if variant.overrides:
-        yield f"For one platform only{mark}", msgspec.json.encode(variant.overrides).decode()
+    for label, text in _options(variant):
+        yield f"{label}{mark}", text
     if plan.is_experiment:
         yield f"Share{mark}", str(variant.share)
+
+
+def _options(variant: Variant) -> Iterator[tuple[str, str]]:
+    """What one platform gets differently: its link by name, the rest as it is stored."""
+    rest: dict[str, dict[str, Any]] = {}
+    for provider, options in variant.overrides.items():
+        link = contents.OWN_LINKS.get(provider, "")
+        if link in options:
+            yield OWN_LINKS[provider], str(options[link])
+        if others := {name: value for name, value in options.items() if name != link}:
+            rest[provider] = others
+    if rest:
+        yield "For one platform only", msgspec.json.encode(rest).decode()
 
 
 def _texts(texts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 import { clock, language, make, plain } from "./dom.js";
 
 const PARTS = { name: "Name", category: "Category", variants: "Content", defaults: "Stand-ins", missing: "Where a value is missing", audience: "Audience", schedule: "Schedule", experiment: "Comparison", safety: "Safety" };
-const WORDS = { title: "title", body: "text", image: "image", url: "link", actions: "button", share: "share", segments: "in segment", not_segments: "not in segment", platforms: "devices", starts: "starts", kind: "kind" };
+const WORDS = { title: "title", body: "text", image: "image", url: "link", actions: "button", share: "share", segments: "in segment", not_segments: "not in segment", platforms: "devices", starts: "starts", kind: "kind", overrides: "one platform only", apns: "iPhone", fcm: "Android", webpush: "browsers", navigate: "link" };
 
 export const resolve = (dialog, draft, theirs) => {
   const parts = draft.differing(theirs);

@@ -283,7 +283,7 @@ def test_two_who_have_a_draft_open_see_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(presence, "BEAT", 1)
-    monkeypatch.setattr(presence, "GONE", 3)
+    monkeypatch.setattr(presence, "GONE", 5)
     campaign = make_campaign()
     composer(page, campaign)
     title = page.title()

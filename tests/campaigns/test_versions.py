@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from campaigns import services
+from campaigns import changes, services
 from campaigns.models import Campaign, Version
 from tests.conftest import Tenant
 
@@ -50,6 +50,21 @@ def history(client: Client, campaign: Campaign, query: str = "") -> str:
 def title(campaign: Campaign) -> str:
     campaign.refresh_from_db()
     return str(campaign.plan["variants"][0]["content"]["title"])
+
+
+def test_a_platforms_own_link_has_a_line_of_its_own(anna: User, make_campaign: Make) -> None:
+    campaign = make_campaign(by=anna)
+    overrides = {"apns": {"url": "shop://sale", "badge": 1}, "webpush": {"navigate": "https://example.com"}}
+    said = {"variants": [{"content": campaign.plan["variants"][0]["content"], "overrides": overrides}]}
+    Version.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+    campaign = services.save(campaign, said, version=campaign.version, by=anna)
+    new, old = campaign.versions.all()
+    found = {change.label: change.pieces[-1].text for change in changes.between(campaign, old, new)}
+    assert found == {
+        "Link on iPhone": "shop://sale",
+        "Link in browsers": "https://example.com",
+        "For one platform only": '{"apns":{"badge":1}}',
+    }
 
 
 def test_it_says_who_changed_what(browser: Client, written: Campaign) -> None:
