@@ -68,25 +68,32 @@ DEVICES = f"""
 """
 
 
+AT_ONCE = 500_000
+
+
 def devices(
     application_id: int, count: int, *, web_origin: str, start: int = 0, mix: Mapping[str, int] = MIX
 ) -> int:
     """Give the application the virtual devices start … start + count, each with a subscriber; how many are new."""
     parameters: dict[str, Any] = {
         "application": application_id,
-        "start": start,
-        "stop": start + count,
         "opted_in": OPTED_IN,
         "origin": web_origin,
         "p256dh": [virtual.web_p256dh(slot) for slot in range(virtual.POOL_SIZE)],
         "ios": mix.get("ios", 0),
         "android": mix.get("android", 0),
     }
+    made = 0
+    for first in range(start, start + count, AT_ONCE):
+        made += _devices(parameters | {"start": first, "stop": min(first + AT_ONCE, start + count)})
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE devices_subscriber, devices_device, devices_preference")
+    return made
+
+
+def _devices(parameters: Mapping[str, Any]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SUBSCRIBERS, parameters)
         cursor.execute(PREFERENCES, parameters)
         cursor.execute(DEVICES, parameters)
-        made = cursor.rowcount
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE devices_subscriber, devices_device, devices_preference")
-    return made
+        return cursor.rowcount
