@@ -12,6 +12,7 @@ from simulator import devices as virtual
 # Shares of 100 by platform; the sum is what every number is measured on.
 MIX: Mapping[str, int] = {"ios": 45, "android": 45, "web": 10}
 OPTED_IN = 98  # of 100
+CHUNK = 500_000  # devices to a transaction
 
 SUBSCRIBERS = """
     INSERT INTO devices_subscriber
@@ -71,19 +72,25 @@ def devices(
     """Give the application the virtual devices start … start + count, each with a subscriber; how many are new."""
     parameters: dict[str, Any] = {
         "application": application_id,
-        "start": start,
-        "stop": start + count,
         "opted_in": OPTED_IN,
         "origin": web_origin,
         "p256dh": [virtual.web_p256dh(slot) for slot in range(virtual.POOL_SIZE)],
         "ios": mix.get("ios", 0),
         "android": mix.get("android", 0),
     }
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(SUBSCRIBERS, parameters)
-        cursor.execute(PREFERENCES, parameters)
-        cursor.execute(DEVICES, parameters)
-        made = cursor.rowcount
+    made, stop = 0, start + count
+    for lower in range(start, stop, CHUNK):
+        made += _chunk({**parameters, "start": lower, "stop": min(lower + CHUNK, stop)})
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE devices_subscriber, devices_device, devices_preference")
     return made
+
+
+def _chunk(parameters: dict[str, Any]) -> int:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Each looks its own subscriber up: hashed, all there are by then would be read for every chunk.
+        cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+        cursor.execute(SUBSCRIBERS, parameters)
+        cursor.execute(PREFERENCES, parameters)
+        cursor.execute(DEVICES, parameters)
+        return cursor.rowcount
