@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks import report
@@ -25,7 +26,10 @@ def main(devices: int) -> None:
         tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder,
         running(Path(folder), processes=("web",)) as stack,
     ):
-        pages(stack, stack.create_application("Bench", devices=devices)["application"])
+        began = time.monotonic()
+        application = stack.create_application("Bench", devices=devices)["application"]
+        report.line("admin_devices", devices=devices, seconds=round(time.monotonic() - began, 1))
+        pages(stack, application)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _found(audience: Mapping[str, Any], among: Sample, scope: Mapping[str, Any])
     source, filters = audiences.whole(audience, int(scope["application"]), sample=among.join)
     statement = SOME.format(ctes=among.cte and f"{among.cte},", audience=source)
     try:
-        with patience.within(PATIENCE) as cursor:
+        with among.looked_up(), patience.within(PATIENCE) as cursor:
             cursor.execute(statement, {**filters, **among.parameters, **scope})
             rows = cursor.fetchall()
     except patience.TooSlow:

@@ -7,12 +7,17 @@ lie densely in the span; many narrow parts see them as what they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 STRATA = 4000
+# Of hundreds of thousands the planner would read whole tables, by two workers: 0.35 s instead of 0.12 s.
+BY_INDEX = "SET LOCAL random_page_cost = 0.1; SET LOCAL max_parallel_workers_per_gather = 0"
+AS_USUAL = "SET LOCAL random_page_cost = DEFAULT; SET LOCAL max_parallel_workers_per_gather = DEFAULT"
 
 # LIMITs say nothing new (an id is there once): they tell the planner how few rows come.
 SAMPLED = """
@@ -45,6 +50,17 @@ class Sample:
     @property
     def join(self) -> str:
         return "JOIN sampled ON sampled.id = d.id" if self.cte else ""
+
+    @contextmanager
+    def looked_up(self) -> Iterator[None]:
+        """What is asked in the block about a sample finds its rows by index."""
+        if not self.cte:
+            yield
+            return
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(BY_INDEX)
+            yield
+            cursor.execute(AS_USUAL)  # the caller's transaction may go on
 
 
 EVERYONE = Sample()

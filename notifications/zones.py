@@ -19,7 +19,7 @@ from notifications.pipeline.timing import Timing
 from notifications.sample import EVERYONE
 
 # An exact count of more takes longer than somebody waits.
-EXACT_UP_TO, SAMPLE = 300_000, 20_000
+EXACT_UP_TO, SAMPLE = 50_000, 10_000
 
 ZONES = f"""
     {{ctes}} SELECT {policy.ZONE}, count(*) FROM ({{audience}}) AS d {policy.JOIN_CONSENT} {policy.JOIN_PERSON}
@@ -64,7 +64,7 @@ def counts(
     some = sample.of(application_id, SAMPLE) if is_large else EVERYONE
     source, parameters = audiences.whole(audience, application_id, sample=some.join)
     scope = {"application": application_id, "category": category_id}
-    with connection.cursor() as cursor:
+    with some.looked_up(), connection.cursor() as cursor:
         cursor.execute(
             ZONES.format(ctes=some.cte and f"WITH {some.cte}", audience=source),
             {**parameters, **some.parameters, **scope},

@@ -12,6 +12,7 @@ from simulator import devices as virtual
 # Shares of 100 by platform; the sum is what every number is measured on.
 MIX: Mapping[str, int] = {"ios": 45, "android": 45, "web": 10}
 OPTED_IN = 98  # of 100
+CHUNK = 500_000  # devices to a transaction
 
 SUBSCRIBERS = """
     INSERT INTO devices_subscriber
@@ -68,9 +69,6 @@ DEVICES = f"""
 """
 
 
-AT_ONCE = 500_000
-
-
 def devices(
     application_id: int, count: int, *, web_origin: str, start: int = 0, mix: Mapping[str, int] = MIX
 ) -> int:
@@ -83,16 +81,18 @@ def devices(
         "ios": mix.get("ios", 0),
         "android": mix.get("android", 0),
     }
-    made = 0
-    for first in range(start, start + count, AT_ONCE):
-        made += _devices(parameters | {"start": first, "stop": min(first + AT_ONCE, start + count)})
+    made, stop = 0, start + count
+    for lower in range(start, stop, CHUNK):
+        made += _chunk({**parameters, "start": lower, "stop": min(lower + CHUNK, stop)})
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE devices_subscriber, devices_device, devices_preference")
     return made
 
 
-def _devices(parameters: Mapping[str, Any]) -> int:
+def _chunk(parameters: dict[str, Any]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
+        # Each looks its own subscriber up: hashed, all there are by then would be read for every chunk.
+        cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         cursor.execute(SUBSCRIBERS, parameters)
         cursor.execute(PREFERENCES, parameters)
         cursor.execute(DEVICES, parameters)
