@@ -180,7 +180,8 @@ def test_arms_get_their_variant_and_the_held_out_get_nothing(experiment: Campaig
     held_out = stage(experiment, "holdout", "").notification
     assert held_out
     counts = notifications.counts([held_out])[held_out.id]
-    assert counts["suppressed"] == {"holdout": counts["recipients"]}
+    # Of forty people in one of seventy runs nobody is drawn.
+    assert counts["suppressed"] == ({"holdout": counts["recipients"]} if counts["recipients"] else {})
     assert stage(experiment, "rest", "").notification is None
     guard.watch()
     assert now(experiment).status == Campaign.Status.SENDING
