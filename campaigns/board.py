@@ -293,7 +293,7 @@ def audience(request: HttpRequest, scope: Scope) -> dict[str, Any]:
     return _remembered("audience", scope, REMEMBERED, lambda: _audience(scope))
 
 
-LARGE = 2_000_000  # rows of the table, from which a sample of one per cent will do for a tile
+LARGE = 1_000_000  # rows of the table, from which a sample of one per cent will do for a tile
 _DEVICES = """
     SELECT platform, count(*) FROM devices_device {sample}
     WHERE retired_at IS NULL AND permission <> 'denied' {where} GROUP BY platform

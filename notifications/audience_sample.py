@@ -20,7 +20,7 @@ from notifications.pipeline import audience as audiences
 from notifications.pipeline import load, policy
 from notifications.sample import EVERYONE, Sample
 
-LOOKED_AT = 10_000  # devices: a share of 1 % is met a hundred times
+LOOKED_AT = 6_000  # devices: a share of 1 % is met sixty times
 PATIENCE = "800ms"
 # Where a sample meets fewer it says little; those of a small segment are found by its members in no time.
 FEW, FEW_PATIENCE = 200, "100ms"

@@ -20,6 +20,13 @@ def share(part: int | None, whole: int | None) -> str:
     return f"{(part or 0) * 100 / whole:.1f}" if whole and part else ""
 
 
+@register.simple_tag
+def is_asked_about(campaign: Campaign) -> bool:
+    """Whether a run of it waits for approval; its bar of deeds has no primary button then, the question has."""
+    is_recurring = campaign.status == Campaign.Status.RECURRING
+    return is_recurring and selectors.asked().filter(campaign=campaign).exists()
+
+
 @register.inclusion_tag("campaigns/_live_waits.html", takes_context=True)
 def run_that_waits(context: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
     """A recurring campaign's run that waits for a second person's yes; nothing where none does."""

@@ -36,8 +36,7 @@ def crowd(shop: Tenant, console_credential: None, monkeypatch: pytest.MonkeyPatc
     seed.devices(shop.id, DEVICES, web_origin="https://push.example.com")
     monkeypatch.setattr(sample, "STRATA", 50)
     monkeypatch.setattr(reach, "EXACT_UP_TO", 1_000)
-    monkeypatch.setattr(reach, "SMALL_SAMPLE", 300)
-    monkeypatch.setattr(reach, "RULED_SAMPLE", 300)
+    monkeypatch.setattr(reach, "QUICK_SAMPLE", 300)
     monkeypatch.setattr(audience_sample, "LOOKED_AT", 300)
     monkeypatch.setattr(audience_sample, "FEW", 1)
 
