@@ -26,7 +26,7 @@ SIZE = int(os.environ.get("SIZE", "100000"))
 def main() -> int:
     report.line("machine", **report.machine())
     with (
-        tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="carillon-bench-", ignore_cleanup_errors=True) as folder,
         running(
             Path(folder),
             simulator_options=("--decrypt-share", "0.05"),

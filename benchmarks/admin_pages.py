@@ -23,7 +23,7 @@ def pages(stack: Stack, application: str) -> None:
 def main(devices: int) -> None:
     report.line("machine", **report.machine())
     with (
-        tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="carillon-bench-", ignore_cleanup_errors=True) as folder,
         running(Path(folder), processes=("web",)) as stack,
     ):
         began = time.monotonic()
