@@ -94,7 +94,6 @@ def _seeded(application: Any) -> tuple[Any, Any, str]:
     from campaigns import services
     from campaigns.models import Campaign, Run, Stage
     from devices.models import Subscriber
-    from notifications.models import Notification
 
     text = {"title": "Autumn sale", "body": "Up to 40 % off until Sunday."}
     both = [{"key": key, "content": text} for key in "AB"]
@@ -104,32 +103,39 @@ def _seeded(application: Any) -> tuple[Any, Any, str]:
     since = timezone.now() - timedelta(minutes=50)
     run = Run.objects.create(campaign=launched, number=1, due_at=since, plan=launched.plan, devices=1)
     Run.objects.filter(id=run.id).update(created_at=since)
-    ids = []
-    for position, key in enumerate("AB"):
-        notification = Notification.objects.create(
-            application=application,
-            category=launched.category,
-            status="done",
-            content=text,
-            audience={"all": True},
-            finished_at=timezone.now(),
-        )
-        ids.append(notification.id)
-        lower = position * 4500
-        Stage.objects.create(
-            run=run,
-            position=position,
-            kind="send",
-            variant=key,
-            lower=lower,
-            upper=lower + 4500,
-            notification=notification,
-        )
+    ids = [_sent(run, position, key, text) for position, key in enumerate("AB")]
     Stage.objects.create(run=run, position=2, kind="rest", lower=9000, upper=10_000)
     Campaign.objects.filter(id=launched.id).update(status="sending", latest_run=run, launched_at=since)
     _recorded(application.pk, ids)
     person = Subscriber.objects.filter(application=application).values_list("external_id", flat=True).first()
     return draft, launched, person or ""
+
+
+def _sent(run: Any, position: int, key: str, text: dict[str, str]) -> Any:
+    """The id of the message to one half of those in the test."""
+    from django.utils import timezone
+
+    from campaigns.models import Stage
+    from notifications.models import Notification
+
+    notification = Notification.objects.create(
+        application=run.campaign.application,
+        category=run.campaign.category,
+        status="done",
+        content=text,
+        audience={"all": True},
+        finished_at=timezone.now(),
+    )
+    Stage.objects.create(
+        run=run,
+        position=position,
+        kind="send",
+        variant=key,
+        lower=position * 4500,
+        upper=position * 4500 + 4500,
+        notification=notification,
+    )
+    return notification.id
 
 
 def _recorded(application_id: int, ids: list[Any]) -> None:

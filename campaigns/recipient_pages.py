@@ -18,25 +18,12 @@ from tenants.console import ConsoleAdmin
 
 def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpResponse:
     run = _run(request, campaign)
-    result = request.GET.get("result", "")
-    if result not in recipients.RESULTS:
-        raise Http404("There is no such result.")
-    reason = request.GET.get("reason", "")[:60]
-    provider = request.GET.get("provider", "")
-    if provider and provider not in reasons.PROVIDERS:
-        raise Http404("There is no such provider.")
+    result, reason, provider = _asked(request)
+    after, is_slow = Place.read(request.GET.get("after", "")), False
     try:
-        lines, following = recipients.page(
-            run,
-            result=result,
-            reason=reason,
-            provider=provider,
-            after=Place.read(request.GET.get("after", "")),
-        )
+        lines, following = recipients.page(run, result=result, reason=reason, provider=provider, after=after)
     except patience.TooSlow:
         lines, following, is_slow = [], None, True
-    else:
-        is_slow = False
     seen = watched.look(campaign, run)
     part = seen.progress.sum.of(result)
     asked = {"run": run.number, "result": result, "reason": reason, "provider": provider}
@@ -60,6 +47,16 @@ def page(admin: ConsoleAdmin, request: HttpRequest, campaign: Campaign) -> HttpR
         "live_url": f"{admin.url('live', campaign)}?run={run.number}",
     }
     return admin.render(request, "campaigns/recipients.html", campaign, context)
+
+
+def _asked(request: HttpRequest) -> tuple[str, str, str]:
+    """(result, reason, provider), the latter two "" for any."""
+    result, provider = request.GET.get("result", ""), request.GET.get("provider", "")
+    if result not in recipients.RESULTS:
+        raise Http404("There is no such result.")
+    if provider and provider not in reasons.PROVIDERS:
+        raise Http404("There is no such provider.")
+    return result, request.GET.get("reason", "")[:60], provider
 
 
 def _run(request: HttpRequest, campaign: Campaign) -> Run:

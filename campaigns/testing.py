@@ -154,38 +154,45 @@ def send(
     Raises NobodyToTest, NotReady; then nothing is sent.
     """
     people, plan = _people(to), campaign.document
-    requested_by = f"staff:{by.get_username()}"
     number = next((n for n, one in enumerate(plan.variants) if one.key == variant), 0)
     said = plan.variants[number]
     if seen_as or locale:
         said = _as_seen(campaign, plan, said, seen_as, locale)
     said = _marked(said) if is_marked else said
     with transaction.atomic():
-        draft = Draft(
-            category(campaign.application),
-            {},
-            {"subscribers": people},
-            ttl_seconds=LIFETIME_SECONDS,
-            priority="high",
-        )
-        _check(plan, said, draft, number)
-        draft = contents.drafted(
-            plan,
-            said,
-            draft,
-            application_id=campaign.application_id,
-            slug=f"campaign-{campaign.pk}-test-{draft.id.hex[-12:]}",
-            by=requested_by,
-        )
-        sending.accept([draft], application_id=campaign.application_id, requested_by=requested_by[:80])
+        sent = _accepted(campaign, said, number, people, requested_by=f"staff:{by.get_username()}")
         history.keep(campaign, "test")
         return TestSend.objects.create(
             campaign=campaign,
             version=campaign.version,
             variant=said.key,
-            notification_id=draft.id,
+            notification_id=sent.id,
             sent_by=by,
         )
+
+
+def _accepted(
+    campaign: Campaign, said: Variant, number: int, people: list[str], *, requested_by: str
+) -> Draft:
+    """On its way to them. number: the variant's place in the plan, for faults. Raises NotReady."""
+    draft = Draft(
+        category(campaign.application),
+        {},
+        {"subscribers": people},
+        ttl_seconds=LIFETIME_SECONDS,
+        priority="high",
+    )
+    _check(campaign.document, said, draft, number)
+    draft = contents.drafted(
+        campaign.document,
+        said,
+        draft,
+        application_id=campaign.application_id,
+        slug=f"campaign-{campaign.pk}-test-{draft.id.hex[-12:]}",
+        by=requested_by,
+    )
+    sending.accept([draft], application_id=campaign.application_id, requested_by=requested_by[:80])
+    return draft
 
 
 def _people(to: Sequence[Subscriber]) -> list[str]:
