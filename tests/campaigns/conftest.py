@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.test import Client
 
 from campaigns import services
 from campaigns.models import Campaign
@@ -25,6 +26,13 @@ def empty_cache() -> None:
 @pytest.fixture
 def anna(db: None) -> User:
     return User.objects.create_superuser("anna", "anna@example.com", "pw")
+
+
+@pytest.fixture
+def admin(anna: User) -> Client:
+    client = Client()
+    client.force_login(anna)
+    return client
 
 
 @pytest.fixture

@@ -32,13 +32,6 @@ Make = Callable[..., Campaign]
 
 
 @pytest.fixture
-def admin(anna: User) -> Client:
-    client = Client()
-    client.force_login(anna)
-    return client
-
-
-@pytest.fixture
 def author(db: None) -> Client:
     """May write campaigns, and nothing else."""
     user = User.objects.create_user("ben", "ben@example.com", "pw", is_staff=True)

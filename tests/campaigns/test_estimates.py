@@ -24,13 +24,6 @@ DEVICES = 3_000
 
 
 @pytest.fixture
-def admin(anna: User) -> Client:
-    client = Client()
-    client.force_login(anna)
-    return client
-
-
-@pytest.fixture
 def crowd(shop: Tenant, console_credential: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """3 000 devices of which 98 of 100 opted in, where a sample of a tenth is all there is time for."""
     seed.devices(shop.id, DEVICES, web_origin="https://push.example.com")

@@ -21,13 +21,6 @@ Make = Callable[..., Campaign]
 
 
 @pytest.fixture
-def admin(anna: User) -> Client:
-    client = Client()
-    client.force_login(anna)
-    return client
-
-
-@pytest.fixture
 def audience(shop: Tenant, make_device: Any, opt_in: Any, console_credential: None) -> None:
     make_device(shop, "ada")
     make_device(shop, "bob")

@@ -33,13 +33,6 @@ def mia(shop: Tenant, make_device: Any, opt_in: Any, console_credential: None) -
     return subscriber  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def admin(anna: User) -> Client:
-    client = Client()
-    client.force_login(anna)
-    return client
-
-
 def url(campaign: Campaign, name: str) -> str:
     return f"/admin/campaigns/campaign/{campaign.pk}/{name}/"
 
